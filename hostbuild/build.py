@@ -1,0 +1,140 @@
+"""The story of a build, from a request to a published image.
+
+1. Read the request, look at the source, pick the language, resolve the base   (`project`, `observer`)
+2. Compute the build ID. A complete build has it: "up to date", and no worker is started.
+3. Take the lock of that build ID; clean what dead builders left.
+4. Write the shared layers, each once.                                         (`images`)
+5. Worker processes make the platforms in parallel.                            (`images`, `jobs`)
+6. Compose the index, publish the complete layout by rename, swap `last`.
+7. Write the outputs from the result.                                          (`outputs`)
+8. Remove complete builds beyond the newest few.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from hostbuild.housekeeping import builder_record, clean_builds, orphans_ended, waiting_event
+from hostbuild.images import make_images, manifest_descriptor
+from hostbuild.model import BuildRequest, BuildResult, Event, EventCallback, PlatformResult, ignore_event
+from hostbuild.observer import Observer
+from hostbuild.oci.compose import compose_index
+from hostbuild.oci.layout import layout_index
+from hostbuild.outputs import blobs_of, write_outputs
+from hostbuild.process.log import BuildLog
+from hostbuild.project import BuildSubject
+from hostbuild.record import describe, read_record, reason_for, result_of, write_inputs
+from hostbuild.redact import redact
+from hostbuild.store.builds import BuildDir
+from hostbuild.store.cache import Cache
+from hostbuild.store.layout import write_layout
+from hostbuild.store.staging import Staging
+
+
+def build(request: BuildRequest, on_event: EventCallback = ignore_event) -> BuildResult:
+    """Build what `request` asks for; `on_event` is called in this thread with what happens.
+
+    Raises HostbuildError in one of its kinds. Whatever is raised, no process and nothing half-made is
+    left behind, and `last` names what it named before.
+    """
+    cache = Cache(request.cache_dir)
+    observer = Observer(request, cache)
+    subject = observer.study()
+    builds = BuildDir(request.build_dir or os.path.join(subject.root, ".func"))
+    result = find_complete(subject, builds)
+    if result is None:
+        result = make_complete(subject, builds, cache, observer, on_event)
+    if result.status == "up-to-date":
+        for warning in subject.warnings:
+            on_event(Event("warning", warning))
+        on_event(Event("info", f"{subject.references[0].familiar} is up to date"))
+    write_outputs(result, subject, builds, on_event)
+    return result
+
+
+def find_complete(subject: BuildSubject, builds: BuildDir) -> BuildResult | None:
+    """The complete build of this very subject, which `last` then names; None where there is none."""
+    build_id = subject.plan.build_id
+    directory = None if subject.request.no_cache else builds.find(build_id)
+    if directory is None:
+        return None
+    builds.touch_last(build_id)
+    return result_of(directory, read_record(directory), subject, "up-to-date")
+
+
+def make_complete(
+    subject: BuildSubject, builds: BuildDir, cache: Cache, observer: Observer, on_event: EventCallback
+) -> BuildResult:
+    """Make the build, or wait for whoever makes it and take that. Raises BuildInProgressError and others."""
+    request, build_id = subject.request, subject.plan.build_id
+    started = time.time()
+    with builds.begin(
+        build_id,
+        builder_record(subject.root),
+        wait=request.wait_timeout if request.wait else 0,
+        on_wait=lambda owner: on_event(waiting_event(owner)),
+    ) as staging:
+        if (result := find_complete(subject, builds)) is not None:  # who was waited for made it
+            return result
+        with log_beside(builds, build_id, on_event) as tell, orphans_ended(tell):
+            for warning in subject.warnings:
+                tell(Event("warning", warning))
+            reason = reason_for(subject, builds.last)
+            tell(
+                Event("info", f"building {subject.references[0].familiar}: {reason}", data={"step": "build"})
+            )
+            images = make_images(subject, cache, staging, tell)
+            observer.refuse_changes(subject)
+            directory = publish(subject, images, cache, staging, started)
+            tell(Event("info", f"published build {build_id[:12]}"))
+            clean_builds(builds, request.keep_builds, tell)
+    return result_of(directory, read_record(directory), subject, "built")
+
+
+@contextmanager
+def log_beside(builds: BuildDir, build_id: str, on_event: EventCallback) -> Iterator[EventCallback]:
+    """Gives the callback that tells `on_event` and writes the log; an error that ends the build is logged."""
+    log = BuildLog(
+        builds.log,
+        build_id=build_id,
+        redact=redact,
+        on_problem=lambda problem: on_event(Event("warning", problem)),
+    )
+
+    def tell(event: Event) -> None:
+        log.write(event)
+        on_event(event)
+
+    try:
+        yield tell
+    except BaseException as error:
+        log.line("ERROR", f"{type(error).__name__}: {error}", platform=getattr(error, "platform", ""))
+        raise
+    finally:
+        log.close()
+
+
+def publish(
+    subject: BuildSubject,
+    images: tuple[PlatformResult, ...],
+    cache: Cache,
+    staging: Staging,
+    started: float,
+) -> str:
+    """Compose the index, put the layout and build.json in place, swap `last`; the build's directory."""
+    children = (manifest_descriptor(image, subject.annotations) for image in images)
+    data, descriptor = compose_index(children, subject.annotations.index)
+    cache.blobs.put(data)
+    blobs = blobs_of(images, str(descriptor.digest), descriptor.size)
+    named = replace(descriptor, annotations=dict(subject.annotations.index_descriptor))
+    top = layout_index(named, subject.references[0]).encode()
+    write_layout(os.path.join(staging.build, "oci"), cache.blobs, top, blobs)
+    write_inputs(staging.build, subject)
+    staging.write_record(describe(subject, images, descriptor, started, time.time()), blobs)
+    directory = staging.publish()
+    staging.set_last()
+    return directory

@@ -1,0 +1,33 @@
+"""`hostbuild clean`: what dead builders left, and old builds, go; living ones stay."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from hostbuild.cli.directories import build_directory
+from hostbuild.cli.progress import human_size
+from hostbuild.errors import UsageError
+from hostbuild.housekeeping import is_free, ran_here
+from hostbuild.process.liveness import end_orphans, find_orphans
+
+
+def run_clean(arguments: Namespace) -> int:
+    """Clean, print what was removed and why; 0. Raises HostbuildError."""
+    if arguments.keep < 0:
+        raise UsageError(f"--keep {arguments.keep} is negative", fix="write 0 or more")
+    dry = arguments.dry_run
+    builds = build_directory(arguments)
+    lines = []
+    for orphan in find_orphans(is_free) if dry else end_orphans(is_free):
+        verb = "would end" if dry else "ended"
+        lines.append(f"{verb} {orphan.command} (pid {orphan.identity.pid}): a killed build had left it")
+    report = builds.clean(ran_here, keep=arguments.keep, dry_run=dry)
+    verb = "would remove" if dry else "removed"
+    lines += [f"{verb} {each.path} ({human_size(each.size)}): {each.why}" for each in report.removed]
+    lines += [f"left {each.path} ({human_size(each.size)}): {each.why}" for each in report.left]
+    free = "would come free" if dry else "came free"
+    lines.append(f"{human_size(report.size)} {free}" if report.removed else "nothing to remove")
+    if not arguments.quiet:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0

@@ -1,0 +1,91 @@
+"""Runs one command line: parses it, calls the command, turns errors into a few lines and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+
+from hostbuild.cli import signals
+from hostbuild.cli.arguments import parse
+from hostbuild.errors import EXIT_FAILED, HostbuildError
+
+_BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
+
+
+def run(argv: list[str]) -> int:
+    """Run the command; the exit code. Nothing but SystemExit of argparse is raised."""
+    signals.install()
+    verbose = False
+    try:
+        arguments = parse(argv)
+        verbose = arguments.verbose
+        return _finished(_command(arguments.command)(arguments))
+    except signals.InterruptedBySignal as interruption:
+        _say(f"interrupted by {interruption.name}; nothing half-made is left")
+        return interruption.exit_code
+    except HostbuildError as error:
+        say_error(error, verbose=verbose)
+        return error.exit_code
+    except BrokenPipeError:
+        # What reads our output has gone; Python must not try to flush into it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - the last resort: a defect of ours, said in one line
+        _say(f"error: {type(error).__name__}: {error}")
+        _say("  why: this is a defect of hostbuild")
+        _say("  fix: run it again with -v and report what it prints")
+        if verbose:
+            _traceback(error)
+        return EXIT_FAILED
+
+
+def _finished(code: int) -> int:
+    """Output that cannot be written is an error, and not one that Python finds when it ends."""
+    sys.stdout.flush()
+    return code
+
+
+def say_error(error: HostbuildError, *, verbose: bool) -> None:
+    """Print what happened, why, what a tool said, and what to do, on standard error."""
+    where = f"{error.platform}: " if error.platform else ""
+    _say(f"error: {where}{error.what}")
+    if error.why:
+        _say(f"  why: {error.why}")
+    if error.detail:
+        _say(error.detail.rstrip("\n"))
+    if error.fix:
+        _say(f"  fix: {error.fix}")
+    if verbose:
+        _traceback(error)
+
+
+def _command(name: str) -> Callable[[Namespace], int]:
+    if name == "build":
+        from hostbuild.cli.build_command import run_build
+
+        return run_build
+    if name == "status":
+        from hostbuild.cli.status_command import run_status
+
+        return run_status
+    from hostbuild.cli.clean_command import run_clean
+
+    return run_clean
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{printable(line)}\n")
+
+
+def printable(text: str) -> str:
+    """Text that any terminal can print: what is not UTF-8, or moves the cursor, is escaped."""
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(char if char in "\n\t" or char.isprintable() else ascii(char)[1:-1] for char in safe)
+
+
+def _traceback(error: BaseException) -> None:
+    import traceback
+
+    traceback.print_exception(error, file=sys.stderr)

@@ -1,0 +1,166 @@
+"""The errors of hostbuild: what happened, why, and what to do next.
+
+Every error that a user can meet derives from `HostbuildError`. It carries three short texts, an exit
+code and whether trying again later can help, and it survives pickling, because workers send their
+errors to the parent process.
+
+Exit codes (promise): 1 failed, 2 wrong usage, 75 try again later (EX_TEMPFAIL of sysexits.h),
+130 and 143 after SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_TRY_LATER = 75
+
+
+class HostbuildError(Exception):
+    """Base of all errors that hostbuild raises on purpose.
+
+    `what` says what happened, quoting the offending value; `why` the reason; `fix` what to do next;
+    `detail` holds text that is to be shown as it is (a compiler's output). Each may be empty except
+    `what`. `platform` names the platform whose build failed, where one did.
+    """
+
+    exit_code: int = EXIT_FAILED
+    retryable: bool = False
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        fix: str = "",
+        detail: str = "",
+        platform: str = "",
+        **extra: Any,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+        self.detail = detail
+        self.platform = platform
+        self.extra: dict[str, Any] = extra
+
+    def __str__(self) -> str:
+        """One line: what, and why where it is known."""
+        return f"{self.what}: {self.why}" if self.why else self.what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {
+            "why": self.why,
+            "fix": self.fix,
+            "detail": self.detail,
+            "platform": self.platform,
+            **self.extra,
+        }
+        return (_rebuild, (type(self), self.what, state))
+
+
+def _rebuild(kind: type[HostbuildError], what: str, state: dict[str, Any]) -> HostbuildError:
+    return kind(what, **state)
+
+
+class UsageError(HostbuildError):
+    """The request itself is wrong: a flag, a setting, a combination of them."""
+
+    exit_code = EXIT_USAGE
+
+
+class SettingsError(UsageError):
+    """func.yaml, hostbuild.toml or [tool.hostbuild] cannot be read or holds a wrong value."""
+
+
+class InvalidValueError(UsageError):
+    """A text is not a digest, a platform, a reference, …; `what` quotes it."""
+
+
+class InvalidDigestError(InvalidValueError):
+    """Not a digest of the image specification's grammar, or of an unsupported algorithm."""
+
+
+class InvalidPlatformError(InvalidValueError):
+    """Not a platform specifier (os/arch[/variant])."""
+
+
+class InvalidReferenceError(InvalidValueError):
+    """Not an image reference by Docker's grammar."""
+
+
+class InvalidDocumentError(HostbuildError):
+    """A JSON document (manifest, index, config, layout) is not what the image specification asks."""
+
+
+class SourceError(HostbuildError):
+    """The source directory cannot be read or holds what cannot be shipped."""
+
+
+class LinkEscapesError(SourceError):
+    """A symbolic link leaves the source directory, judged by where it resolves."""
+
+
+class SourceChangedError(SourceError):
+    """A file was changed, added or removed while it was being built."""
+
+
+class IgnoreFileError(SourceError):
+    """The ignore file holds a pattern that cannot be understood; `what` names file and line."""
+
+
+class DetectionError(SourceError):
+    """No language, or no way to start the program, could be told from the source."""
+
+
+class RuntimeNotImplementedError(HostbuildError):
+    """A runtime that knative func knows and hostbuild does not build."""
+
+
+class RuntimeNotRecognisedError(HostbuildError):
+    """A runtime that nobody knows."""
+
+
+class ToolError(HostbuildError):
+    """A tool that hostbuild starts failed; `detail` is what it printed, as it was."""
+
+
+class ToolMissingError(HostbuildError):
+    """A tool that the build needs is not on this machine."""
+
+
+class StoreError(HostbuildError):
+    """The cache or the build directory cannot be written or read (full, read-only, no permission)."""
+
+
+class CorruptBlobError(StoreError):
+    """A blob's bytes are not what its digest and size say."""
+
+
+class TryLaterError(HostbuildError):
+    """The same command may succeed later without a change."""
+
+    exit_code = EXIT_TRY_LATER
+    retryable = True
+
+
+class BuildInProgressError(TryLaterError):
+    """Another process makes this very build; `extra['pid']` is its pid where it is known."""
+
+
+class WaitTimeoutError(TryLaterError):
+    """The time to wait for another process ran out."""
+
+
+class BuildTimeoutError(HostbuildError):
+    """The build took longer than --timeout allows and was stopped."""
+
+
+class WorkerDiedError(HostbuildError):
+    """A worker process ended without an answer (killed, out of memory, crashed)."""
+
+
+class CancelledTaskError(HostbuildError):
+    """A task was stopped because another one failed; never the first error that a user sees."""

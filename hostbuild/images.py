@@ -1,0 +1,157 @@
+"""Steps 4 and 5: the shared layers, then each platform's image, in worker processes where there is work."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+
+from hostbuild.errors import BuildTimeoutError
+from hostbuild.jobs import PlatformTask, layer_event, summaries, write_tree
+from hostbuild.languages.base import PlatformJob, Tree
+from hostbuild.model import Event, EventCallback, LayerSummary, PlatformResult
+from hostbuild.oci.annotations import Annotations
+from hostbuild.oci.compose import ImageSpec
+from hostbuild.oci.descriptor import Descriptor
+from hostbuild.oci.digest import Digest
+from hostbuild.oci.media_types import OCI_MANIFEST
+from hostbuild.oci.platform import Platform
+from hostbuild.process.executor import Executor, InlineExecutor, Task
+from hostbuild.process.marks import Marks
+from hostbuild.process.supervisor import LocalExecutor
+from hostbuild.project import BuildSubject
+from hostbuild.shipping import HOME, SharedLayer
+from hostbuild.store.cache import Cache
+from hostbuild.store.staging import Staging
+
+
+def make_images(
+    subject: BuildSubject, cache: Cache, staging: Staging, tell: EventCallback
+) -> tuple[PlatformResult, ...]:
+    """All platforms' images, in the order asked for; their blobs are in the cache then.
+
+    The workers are started first, so that they are ready when the shared layers are written.
+    """
+    request = subject.request
+    deadline = None if request.timeout is None else time.monotonic() + request.timeout
+    marks = Marks(build_id=subject.plan.build_id, owner=staging.path)
+    to_make = [
+        plan for plan in subject.plan.platforms if request.no_cache or cache.recorded(plan.key) is None
+    ]
+    with _executor(subject, marks, len(to_make)) as executor:
+        shared = tuple(
+            layer for each in subject.shared for layer in _shared_layer(each, subject, cache, tell, deadline)
+        )
+        tasks = [
+            Task(
+                plan.platform,
+                "hostbuild.jobs:build_platform",
+                _task(subject, platform, plan.key, staging, shared),
+            )
+            for platform, plan in zip(subject.platforms, subject.plan.platforms, strict=True)
+        ]
+        remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return tuple(executor.run(tasks, tell, timeout=remaining))
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _executor(subject: BuildSubject, marks: Marks, to_make: int) -> AbstractContextManager[Executor]:
+    if not to_make:
+        return nullcontext(InlineExecutor(marks))
+    jobs = subject.request.jobs or min(len(subject.platforms), processors())
+    executor = LocalExecutor(
+        jobs=jobs, environment=subject.request.environment, marks=marks, preload=("hostbuild.jobs",)
+    )
+    executor.start(to_make)
+    return executor
+
+
+def _shared_layer(
+    shared: SharedLayer, subject: BuildSubject, cache: Cache, tell: EventCallback, deadline: float | None
+) -> tuple[LayerSummary, ...]:
+    tree = Tree(shared.plan.name, shared.entries, shared.created_by)
+    notify = tell if subject.request.log_entries else None
+
+    def tell_entry(event: Event) -> None:
+        if deadline is not None and time.monotonic() > deadline:
+            raise BuildTimeoutError(
+                "the build took too long and was stopped",
+                why=f"it was writing the layer {shared.plan.name}",
+                fix="allow more time with --timeout",
+            )
+        if notify is not None:
+            notify(event)
+
+    begun = time.monotonic()
+    value, made = cache.produce(
+        shared.plan.key,
+        lambda: {"layers": [write_tree(cache, tree, threads=processors(), notify=tell_entry)]},
+        anew=subject.request.no_cache,
+        on_wait=lambda: tell(Event("waiting", f"{shared.plan.name}: another process writes this layer")),
+    )
+    layers = summaries(value, name=shared.plan.name, key=shared.plan.key, why="made" if made else "cached")
+    size = sum(layer.size for layer in layers)
+    tell(layer_event("", shared.plan.name, size, time.monotonic() - begun, made=made))
+    return layers
+
+
+def _task(
+    subject: BuildSubject, platform: Platform, key: str, staging: Staging, shared: tuple[LayerSummary, ...]
+) -> PlatformTask:
+    inspection = subject.inspection
+    return PlatformTask(
+        language=inspection.language,
+        job=PlatformJob(
+            root=subject.root,
+            platform=platform,
+            work=staging.work,
+            recipe=inspection.recipe,
+            tools=inspection.tools,
+            environment=inspection.environment,
+            parallelism=processors(),
+        ),
+        key=key,
+        cache_dir=subject.request.cache_dir,
+        spec=_spec(subject, platform),
+        shared=shared,
+        anew=subject.request.no_cache,
+        tell_entries=subject.request.log_entries,
+    )
+
+
+def manifest_descriptor(image: PlatformResult, annotations: Annotations) -> Descriptor:
+    """What the index says of a platform's manifest."""
+    platform = Platform.parse(image.platform)
+    return Descriptor(
+        OCI_MANIFEST,
+        Digest.parse(image.manifest),
+        image.manifest_size,
+        annotations=dict(annotations.for_descriptor(platform)),
+        platform=platform,
+    )
+
+
+def _spec(subject: BuildSubject, platform: Platform) -> ImageSpec:
+    """What the image's config says, less its layers."""
+    request, inspection = subject.request, subject.inspection
+    return ImageSpec(
+        platform=platform,
+        created=subject.created,
+        layers=(),
+        env=subject.env,
+        user_env=request.env,
+        entrypoint=request.entrypoint if request.entrypoint is not None else inspection.entrypoint or None,
+        cmd=request.cmd if request.cmd is not None else inspection.cmd or None,
+        user=request.user,
+        force_user=bool(request.user),
+        ports=request.ports or ("8080/tcp",),
+        working_dir=f"/{HOME}",
+        volumes=request.volumes,
+        labels=(*subject.labels, *request.labels),
+        annotations=subject.annotations.for_platform(platform),
+    )

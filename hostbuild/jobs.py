@@ -1,0 +1,139 @@
+"""What runs for one platform, in a worker process: its own layers, then its config and manifest.
+
+Small frozen values in, small frozen values out; blobs stay in the cache, where every process finds them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hostbuild.languages import get
+from hostbuild.languages.base import PlatformJob, Tree
+from hostbuild.layer import write_layer
+from hostbuild.model import Entry, Event, EventCallback, LayerSummary, PlatformResult
+from hostbuild.oci.compose import ImageSpec, LayerRef, compose_image
+from hostbuild.oci.descriptor import Descriptor
+from hostbuild.oci.digest import Digest
+from hostbuild.process.executor import WorkerContext
+from hostbuild.store.cache import Cache
+
+
+@dataclass(frozen=True)
+class PlatformTask:
+    """One platform to build. `spec` lacks only the platform's own layers, whose key is `key`.
+
+    `shared` describes the layers that `spec` has already. `threads` compress; `anew` ignores what the
+    cache holds; `tell_entries` asks for an event for each file.
+    """
+
+    language: str
+    job: PlatformJob
+    key: str
+    cache_dir: str
+    spec: ImageSpec
+    shared: tuple[LayerSummary, ...]
+    threads: int = 1
+    anew: bool = False
+    tell_entries: bool = False
+
+
+def build_platform(task: PlatformTask, context: WorkerContext) -> PlatformResult:
+    """Make one platform's image in the cache.
+
+    Raises what the language raises, StoreError, SourceChangedError.
+    """
+    cache = Cache(task.cache_dir)
+    own = platform_layers(task, cache, context)
+    layers = (*task.shared, *own)
+    spec = replace(task.spec, layers=tuple(layer_ref(layer) for layer in layers))
+    image = compose_image(spec, None)
+    for data in (image.config, image.manifest):
+        cache.blobs.put(data)
+    return PlatformResult(
+        platform=str(spec.platform),
+        manifest=str(image.manifest_descriptor.digest),
+        manifest_size=image.manifest_descriptor.size,
+        config=str(image.config_descriptor.digest),
+        config_size=image.config_descriptor.size,
+        layers=layers,
+    )
+
+
+def platform_layers(task: PlatformTask, cache: Cache, context: WorkerContext) -> tuple[LayerSummary, ...]:
+    """The platform's own layers: from the cache, else made once on this machine, whoever asks."""
+    platform = str(task.job.platform)
+    begun = time.monotonic()
+
+    def make() -> dict[str, Any]:
+        context.emit(Event("start", f"building with {task.language}", platform, data={"step": task.language}))
+        trees = get(task.language).platform_trees(task.job, context)
+        notify = context.emit if task.tell_entries else None
+        return {"layers": [write_tree(cache, tree, threads=task.threads, notify=notify) for tree in trees]}
+
+    value, made = cache.produce(
+        task.key,
+        make,
+        anew=task.anew,
+        on_wait=lambda: context.emit(
+            Event("waiting", "another process is making the same layer; waiting for it", platform)
+        ),
+    )
+    layers = summaries(value, name=task.language, key=task.key, why="made" if made else "cached")
+    size = sum(layer.size for layer in layers)
+    context.emit(layer_event(platform, task.language, size, time.monotonic() - begun, made=made))
+    return layers
+
+
+def layer_event(platform: str, name: str, size: int, seconds: float, *, made: bool) -> Event:
+    """The event that says a layer is there; size in bytes."""
+    how = f"written in {seconds:.1f} s" if made else "cached"
+    data = {"step": name, "size": size, "seconds": round(seconds, 3), "made": made}
+    return Event("done", f"{name} layer {how}", platform, data)
+
+
+def write_tree(
+    cache: Cache, tree: Tree, *, threads: int, notify: EventCallback | None = None
+) -> dict[str, Any]:
+    """Write one layer into the cache; its record as the key store keeps it (JSON values)."""
+
+    def tell(entry: Entry) -> None:
+        if notify is not None:
+            notify(
+                Event("entry", f"{tree.name}: /{entry.path}", data={"path": entry.path, "size": entry.size})
+            )
+
+    with cache.blobs.writer() as writer:
+        written = write_layer(tree.entries, writer.write, threads=threads, on_entry=tell if notify else None)
+        writer.commit(written.digest, written.size)
+    return {
+        "digest": str(written.digest),
+        "size": written.size,
+        "diffId": str(written.diff_id),
+        "mediaType": written.media_type,
+        "createdBy": tree.created_by,
+    }
+
+
+def summaries(value: dict[str, Any], *, name: str, key: str, why: str) -> tuple[LayerSummary, ...]:
+    """The layers that a record of the key store tells of, in order."""
+    return tuple(
+        LayerSummary(
+            name=name,
+            digest=layer["digest"],
+            diff_id=layer["diffId"],
+            size=layer["size"],
+            media_type=layer["mediaType"],
+            created_by=layer["createdBy"],
+            key=key,
+            why=why,
+        )
+        for layer in value["layers"]
+    )
+
+
+def layer_ref(layer: LayerSummary) -> LayerRef:
+    """The layer as composing wants it."""
+    descriptor = Descriptor(layer.media_type, Digest.parse(layer.digest), layer.size)
+    return LayerRef(descriptor, Digest.parse(layer.diff_id), layer.created_by)

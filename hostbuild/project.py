@@ -1,0 +1,221 @@
+"""Steps 1 to 3 of a build: what is asked, what is there, and what must therefore be made.
+
+Reads the source and the tools' versions; writes nothing and starts no worker.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hostbuild.errors import SourceError
+from hostbuild.languages import pick
+from hostbuild.languages.base import Inspection, Language, Project
+from hostbuild.layer import LAYER_FORMAT
+from hostbuild.model import BuildRequest, Pairs
+from hostbuild.oci.annotations import Annotations, parse_annotations
+from hostbuild.oci.platform import Platform, local_platform, parse_platforms, require_linux
+from hostbuild.oci.reference import Reference
+from hostbuild.plan import BuildPlan, LayerPlan, key_of
+from hostbuild.shipping import SharedLayer, Shipment, gather
+from hostbuild.source import FileDigests
+from hostbuild.vcs import History, read_history
+
+_REVISION = "org.opencontainers.image.revision"
+
+#: argv, working directory, environment -> standard output, or None where it fails or is not there.
+Capture = Callable[[Sequence[str], str, Mapping[str, str]], "str | None"]
+
+
+@dataclass(frozen=True)
+class BuildSubject:
+    """All that is known of a build before anything is made.
+
+    `files` maps each file that the build reads to what it is (a digest, or a link's target), by labels
+    that are the same on every machine. `env` and `labels` are hostbuild's own, before the user's.
+    """
+
+    request: BuildRequest
+    root: str
+    references: tuple[Reference, ...]
+    platforms: tuple[Platform, ...]
+    annotations: Annotations
+    language: Language
+    inspection: Inspection
+    created: str
+    env: Pairs
+    labels: Pairs
+    shared: tuple[SharedLayer, ...]
+    plan: BuildPlan
+    files: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def study(
+    request: BuildRequest, *, digests: FileDigests, capture: Capture, memo: Mapping[str, str]
+) -> BuildSubject:
+    """Everything about this build that can be known without making anything.
+
+    `digests` remembers what files were; `capture` runs git; `memo` remembers versions of tools. Raises
+    UsageError, SourceError and what the languages raise.
+    """
+    references = _references(request)
+    platforms = _platforms(request)
+    annotations = parse_annotations(request.annotations)
+    root = _root(request.root)
+    language = pick(root, request.runtime)
+    inspection = language.inspect(_project(request, root, platforms, digests, memo))
+    history = _history(request, root, inspection, capture)
+    created = rfc3339(request.created if request.created is not None else history.committed or 0)
+    env, labels = _stamps(request, inspection, history, created)
+    shipment = gather(request, root, inspection, digests)
+    files = {**{each.label: each.digest for each in inspection.inputs}, **shipment.files}
+    return BuildSubject(
+        request=request,
+        root=root,
+        references=references,
+        platforms=platforms,
+        annotations=annotations,
+        language=language,
+        inspection=inspection,
+        created=created,
+        env=env,
+        labels=labels,
+        shared=shipment.layers,
+        plan=_plan(
+            request,
+            references[0],
+            platforms,
+            inspection,
+            shipment,
+            stamps={"created": created, "stamps": key_of("stamps", env=env, labels=labels)},
+        ),
+        files=files,
+        warnings=(*inspection.warnings, *shipment.warnings),
+    )
+
+
+def rfc3339(seconds: int) -> str:
+    """Seconds since the epoch as image specification's `created` has them: 2024-05-01T12:00:00Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _references(request: BuildRequest) -> tuple[Reference, ...]:
+    names = request.tags or (f"{os.path.basename(os.path.realpath(request.root)).lower()}:latest",)
+    return tuple(Reference.parse_tagged(name) for name in names)
+
+
+def _platforms(request: BuildRequest) -> tuple[Platform, ...]:
+    texts = [part.strip() for text in request.platforms for part in text.split(",")]
+    if "local" in texts:
+        system = os.uname()
+        local = str(
+            local_platform("linux", system.machine)
+        )  # what a host of any system can run: Linux images
+        texts = [local if text == "local" else text for text in texts]
+    platforms = parse_platforms(texts)
+    for platform in platforms:
+        require_linux(platform)
+    return platforms
+
+
+def _root(path: str) -> str:
+    root = os.path.realpath(path)
+    if not os.path.lexists(root):
+        raise SourceError(f"there is no directory {path!r}", fix="name the directory that holds the source")
+    if not os.path.isdir(root):
+        raise SourceError(f"{path!r} is not a directory", fix="name the directory that holds the source")
+    return root
+
+
+def _project(
+    request: BuildRequest,
+    root: str,
+    platforms: tuple[Platform, ...],
+    digests: FileDigests,
+    memo: Mapping[str, str],
+) -> Project:
+    return Project(
+        root=root,
+        platforms=platforms,
+        environment=request.environment,
+        digest_file=digests.of,
+        package=request.package,
+        runtime=request.runtime,
+        invoke=request.invoke,
+        options={"ldflags": request.ldflags, "tags": ",".join(request.build_tags)},
+        build_env=request.build_env,
+        memo=memo,
+    )
+
+
+def _stamped(request: BuildRequest, inspection: Inspection) -> bool:
+    return inspection.kind == "function" if request.stamp is None else request.stamp
+
+
+def _history(request: BuildRequest, root: str, inspection: Inspection, capture: Capture) -> History:
+    stamp = _stamped(request, inspection)
+    if request.created is not None and not stamp:
+        return History()
+    git = request.environment.get("FUNC_GIT") or "git"
+    environment = {**request.environment, "LC_ALL": "C"}
+    return read_history(lambda argv: capture(argv, root, environment), git=git, stamp=stamp)
+
+
+def _stamps(
+    request: BuildRequest, inspection: Inspection, history: History, created: str
+) -> tuple[Pairs, Pairs]:
+    if not _stamped(request, inspection):
+        return inspection.env, ()
+    env = (*inspection.env, ("FUNC_CREATED", created), ("FUNC_VERSION", history.version))
+    return env, ((_REVISION, history.revision),) if history.revision else ()
+
+
+def _plan(
+    request: BuildRequest,
+    reference: Reference,
+    platforms: tuple[Platform, ...],
+    inspection: Inspection,
+    shipment: Shipment,
+    *,
+    stamps: Mapping[str, str],
+) -> BuildPlan:
+    """The keys: of each platform's own layers, and of the whole (the build ID)."""
+    own = tuple(
+        LayerPlan(
+            inspection.language,
+            key_of(
+                "platform-layers",
+                format=LAYER_FORMAT,
+                language=inspection.language,
+                platform=str(platform),
+                recipe=inspection.recipe,
+                inputs=[[each.label, each.digest] for each in inspection.inputs],
+            ),
+            str(platform),
+        )
+        for platform in platforms
+    )
+    shared = tuple(layer.plan for layer in shipment.layers)
+    inputs = {
+        "base": "scratch",
+        "name": str(reference),
+        **{f"layer {plan.name}": plan.key for plan in shared},
+        **{f"layer {plan.name} {plan.platform}": plan.key for plan in own},
+        "start": key_of("start", entrypoint=inspection.entrypoint, cmd=inspection.cmd),
+        **stamps,
+        "request": key_of(
+            "request",
+            annotations=request.annotations,
+            cmd=request.cmd,
+            entrypoint=request.entrypoint,
+            env=request.env,
+            labels=request.labels,
+            ports=request.ports,
+            user=request.user,
+            volumes=request.volumes,
+        ),
+    }
+    return BuildPlan(key_of("build", **inputs), inputs, shared, own)

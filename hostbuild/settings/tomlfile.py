@@ -1,0 +1,160 @@
+"""hostbuild.toml, or the table [tool.hostbuild] of pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from hostbuild.errors import SettingsError
+from hostbuild.settings.table import BY_NAME, Setting, from_texts, words
+
+FILE_NAME = "hostbuild.toml"
+
+_NOT_IN_FILES = {"wait", "wait-timeout"}
+
+
+def read_settings(root: str) -> dict[str, Any]:
+    """The settings that the project's files hold, by name; {} where there are none.
+
+    hostbuild.toml wins over pyproject.toml as a whole. Raises SettingsError with file, line and
+    column for what is not TOML, and file and line for an unknown name or a value of a wrong kind.
+    """
+    path = os.path.join(root, FILE_NAME)
+    if os.path.exists(path):
+        text = _read(path)
+        return _checked(_parse(text, FILE_NAME), text, FILE_NAME)
+    path = os.path.join(root, "pyproject.toml")
+    if os.path.exists(path):
+        text = _read(path)
+        if "hostbuild" not in text:
+            return {}
+        tool = _parse(text, "pyproject.toml").get("tool")
+        table = tool.get("hostbuild") if isinstance(tool, dict) else None
+        return _checked(table, text, "pyproject.toml") if isinstance(table, dict) else {}
+    return {}
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            return stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read {os.path.basename(path)}", why=str(error)) from None
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message, _, place = str(error).partition(" (at ")
+        spot = re.match(r"line (\d+), column (\d+)", place)
+        line, column = spot.groups() if spot else (text.count("\n") + 1, len(text) - text.rfind("\n"))
+        raise SettingsError(f"{name}:{line}:{column}: not valid TOML", why=message) from None
+
+
+def _checked(table: dict[str, Any], text: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        setting = BY_NAME.get(key)
+        where = f"{name}:{_line_of(key, text)}"
+        if setting is None:
+            raise SettingsError(f"{where}: unknown setting {key!r}", fix=_suggest(key))
+        if key in _NOT_IN_FILES:
+            raise SettingsError(f"{where}: {key!r} is for the command line only")
+        found[key] = _value(setting, value, f"{where}: {key}")
+    return found
+
+
+def _suggest(key: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(key.replace("_", "-"), BY_NAME, n=1)
+    return f"did you mean {near[0]!r}?" if near else "the settings are those of `hostbuild build --help`"
+
+
+def _line_of(key: str, text: str) -> int:
+    found = re.search(
+        rf"^\s*[\"']?{re.escape(key)}[\"']?\s*[=.]|^\s*\[.*\b{re.escape(key)}\s*\]", text, re.MULTILINE
+    )
+    return (
+        text.count("\n", 0, found.start() + len(found.group()) - len(found.group().lstrip())) + 1
+        if found
+        else 1
+    )
+
+
+def _value(setting: Setting, value: Any, where: str) -> Any:
+    if setting.kind == "list" and isinstance(value, str):
+        return from_texts(setting, [value], where)
+    fits = _FITS[setting.kind](value)
+    if setting.name == "ldflags" and _all_text(value):
+        fits = " ".join(value)
+    if fits is None:
+        raise SettingsError(
+            f"{where} has the wrong kind of value: {value!r}", fix=f"it takes {_WANTS[setting.kind]}"
+        )
+    return fits
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _list(value: Any) -> tuple[str, ...] | None:
+    return tuple(value) if _all_text(value) else None
+
+
+def _pairs(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, dict):
+        return tuple(f"{key}={item}" for key, item in value.items()) if _all_text([*value.values()]) else None
+    return tuple(value) if _all_text(value) else None
+
+
+def _words(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return words(value, FILE_NAME)
+    return tuple(value) if _all_text(value) else None
+
+
+def _switch(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else None
+
+
+def _seconds(value: Any) -> float | None:
+    return (
+        float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        else None
+    )
+
+
+_FITS = {
+    "text": _text,
+    "list": _list,
+    "pairs": _pairs,
+    "words": _words,
+    "switch": _switch,
+    "count": _count,
+    "seconds": _seconds,
+}
+
+_WANTS = {
+    "text": "a string",
+    "list": "a string or an array of strings",
+    "pairs": 'a table of strings or an array of "K=V"',
+    "words": "a string or an array of strings",
+    "switch": "true or false",
+    "count": "a whole number of at least 1",
+    "seconds": "a number of seconds",
+}
+
+
+def _all_text(items: Any) -> bool:
+    return isinstance(items, list) and all(isinstance(item, str) for item in items)

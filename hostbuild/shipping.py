@@ -1,0 +1,107 @@
+"""What a build ships besides its platforms' own layers: the source, further trees, --copy, certificates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hostbuild.certificates import bundle_path, certificate_entries
+from hostbuild.errors import SourceError
+from hostbuild.languages.base import Inspection
+from hostbuild.layer import LAYER_FORMAT
+from hostbuild.model import USER_GID, USER_UID, BuildRequest, Entry
+from hostbuild.plan import LayerPlan, key_of
+from hostbuild.source import EVERYTHING, FileDigests, copy_entries, load_ignore, scan, shipped_entries
+
+#: Where the function or the shipped source lies in the image, and the working directory.
+HOME = "func"
+
+
+@dataclass(frozen=True)
+class SharedLayer:
+    """A layer that all platforms share: its name and key, and what is in it."""
+
+    plan: LayerPlan
+    entries: tuple[Entry, ...]
+    created_by: str
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """The shared layers in order, and each shipped file by a label that is the same on every machine."""
+
+    layers: tuple[SharedLayer, ...]
+    files: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def gather(request: BuildRequest, root: str, inspection: Inspection, digests: FileDigests) -> Shipment:
+    """What the image of `root` ships, read from the disk. Raises SourceError and its kinds."""
+    entries: dict[str, Entry] = {}
+    warnings: list[str] = []
+    ships_source = inspection.kind == "function" if request.ship_source is None else request.ship_source
+    if ships_source:
+        tree = scan(root, load_ignore(root, use_gitignore=request.gitignore), digests=digests)
+        if tree.is_empty():
+            raise SourceError(f"nothing in {root!r} would ship", why="it is empty, or all of it is ignored")
+        warnings += tree.warnings
+        entries.update((entry.path, entry) for entry in shipped_entries(tree, HOME, USER_UID, USER_GID))
+        warnings += _make_way(entries, inspection)
+    else:  # the working directory has to be there for those who mount the root read-only
+        entries[HOME] = Entry(HOME, "dir", 0o755, USER_UID, USER_GID, origin="the working directory")
+    for place, directory in inspection.trees.items():
+        tree = scan(directory, EVERYTHING, digests=digests)
+        warnings += tree.warnings
+        shipped = shipped_entries(tree, place.strip("/"), USER_UID, USER_GID)
+        entries.update((entry.path, entry) for entry in shipped)
+    for spec in request.copies:
+        entries.update((entry.path, entry) for entry in copy_entries(spec, root, digests))
+    layers = [_layer("data", entries.values(), "hostbuild: source and data")]
+    if inspection.needs_certificates:
+        bundle = bundle_path()
+        certificates = certificate_entries(bundle, digests.of(bundle))
+        layers.append(_layer("certificates", certificates, "hostbuild: certificate authorities"))
+    files = {_label(entry.path): _content(entry) for layer in layers for entry in layer.entries}
+    return Shipment(tuple(layers), files, tuple(warnings))
+
+
+def _label(path: str) -> str:
+    """The source's files go by their path in the source, others by their path in the image."""
+    return path.removeprefix(f"{HOME}/") if path.startswith(f"{HOME}/") else f"/{path}"
+
+
+def _make_way(entries: dict[str, Entry], inspection: Inspection) -> list[str]:
+    """The function's binary lies in its source's directory: what has its name there cannot ship."""
+    path = next(iter(inspection.cmd or inspection.entrypoint), "").lstrip("/")
+    found = entries.get(path)
+    if found is None:
+        return []
+    if found.kind == "dir":
+        raise SourceError(
+            f"{found.origin!r} is a directory where the function's binary goes (/{path})",
+            fix="rename it, or name it in .funcignore",
+        )
+    del entries[path]
+    return [f"{os.path.relpath(path, HOME)} does not ship: the function's binary has its place (/{path})"]
+
+
+def _layer(name: str, entries: Iterable[Entry], created_by: str) -> SharedLayer:
+    ordered = tuple(sorted(entries, key=lambda entry: os.fsencode(entry.path)))
+    key = key_of(
+        "layer",
+        format=LAYER_FORMAT,
+        entries=[
+            [os.fsencode(entry.path).hex(), entry.kind, entry.mode, entry.uid, entry.gid, _content(entry)]
+            for entry in ordered
+        ],
+    )
+    return SharedLayer(LayerPlan(name, key), ordered, created_by)
+
+
+def _content(entry: Entry) -> str:
+    if entry.kind == "link":
+        return f"-> {os.fsencode(entry.target).decode('utf-8', 'backslashreplace')}"
+    if entry.kind == "dir":
+        return "directory"
+    return f"{entry.digest} {entry.mode:o}"

@@ -1,0 +1,79 @@
+"""Recipe keys: "this recipe gave that blob". A memory, never the truth: a lost record costs work only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+from hostbuild.store.blobs import make_directories
+from hostbuild.store.failures import Explaining
+from hostbuild.store.points import reach
+from hostbuild.store.syncing import read_small
+from hostbuild.store.tempfiles import TempFile
+
+KEY_VERSION = 1
+_KEY = re.compile(r"[0-9a-f]{64}\Z")
+_LIMIT = 1 << 20  # bytes; a record is some hundred
+
+
+class KeyStore:
+    """Records below `directory`, one JSON file a key: `<first 2 hex>/<other 62>.json`."""
+
+    def __init__(self, directory: str, temp: str, owner: str) -> None:
+        self.directory = directory
+        self._temp = temp
+        self._owner = owner
+
+    def path(self, key: str) -> str:
+        """Where the record of `key` is, or would be. A key that is not 64 hex digits is a ValueError."""
+        if not _KEY.match(key):
+            raise ValueError(f"not a key: {key!r}")
+        return f"{self.directory}/{key[:2]}/{key[2:]}.json"
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The value recorded for `key`; None when there is none, or a torn, foreign or older one.
+
+        Raises `StoreError` when the file cannot be read.
+        """
+        path = self.path(key)
+        with Explaining("read a cache record", os.path.dirname(path)):
+            data = read_small(path, _LIMIT)
+        if data is None:
+            return None
+        try:
+            record = json.loads(data)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(record, dict) or record.get("version") != KEY_VERSION or record.get("key") != key:
+            return None
+        value = record.get("value")
+        return value if isinstance(value, dict) else None
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        """Record `value` (JSON values only) for `key`, replacing an older one at once.
+
+        Not synced: a record that a crash tears reads as absent. Raises `StoreError`.
+        """
+        path = self.path(key)
+        record = {"version": KEY_VERSION, "key": key, "value": value}
+        data = json.dumps(record, sort_keys=True, allow_nan=False).encode()
+        temp = TempFile(self._temp, self._owner)
+        try:
+            temp.write(data)
+            with Explaining("write a cache record", os.path.dirname(path)):
+                make_directories(self.directory, os.path.dirname(path))
+                reach("key-before-rename")
+                temp.rename(path)
+        finally:
+            temp.discard()
+
+    def discard(self, key: str) -> None:
+        """Forget `key`. Raises `StoreError`."""
+        path = self.path(key)
+        with Explaining("remove a cache record", os.path.dirname(path)):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                return

@@ -1,0 +1,173 @@
+"""Where everything of a build directory is, and the small steps that all of its users share.
+
+```
+<root>/.gitignore                "*"
+<root>/builds/by-hash/<id>/      a complete build: oci/ and build.json
+<root>/builds/by-pid/<pid>       relative link to what that process is making, for people
+<root>/builds/last               relative link to the last complete build
+<root>/builds/last.json          which build `last` is to name, and its sequence number
+<root>/builds/sequence           the last sequence number given out
+<root>/builds/staging/<id[:12]>.<random>/   what is being made: owner.json, owner.lock, build/, work/
+<root>/builds/locks/             4096 build locks made when needed, and builds.lock; never deleted
+<root>/builds/trash/             what is being deleted
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from hostbuild.errors import StoreError
+from hostbuild.store.failures import Explaining, explain_os_error
+from hostbuild.store.locks import Held, hold, is_held
+from hostbuild.store.syncing import read_small, replace_file
+
+#: Seconds to wait for the short lock of a build directory: held for some milliseconds at a time.
+SHORT_LOCK_TIMEOUT = 60.0
+STAGED_NAME = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{16}\Z")
+#: What a killed creation leaves in staging/, before it has its name.
+UNNAMED_STAGED = re.compile(r"\.new\.[0-9a-f]{16}\Z")
+BUILD_ID = re.compile(r"[0-9a-f]{64}\Z")
+_RECORD_LIMIT = 1 << 26
+
+
+class Places:
+    """The paths of one build directory. Constructing it looks at nothing."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+        self.builds = os.path.join(self.root, "builds")
+        self.by_hash = os.path.join(self.builds, "by-hash")
+        self.by_pid = os.path.join(self.builds, "by-pid")
+        self.staging = os.path.join(self.builds, "staging")
+        self.locks = os.path.join(self.builds, "locks")
+        self.trash = os.path.join(self.builds, "trash")
+        self.last = os.path.join(self.builds, "last")
+        self.last_record = os.path.join(self.builds, "last.json")
+        self.sequence = os.path.join(self.builds, "sequence")
+
+    def build(self, build_id: str) -> str:
+        """The directory of the complete build `build_id`. A name that is no ID is a ValueError."""
+        if not BUILD_ID.match(build_id):
+            raise ValueError(f"not a build ID: {build_id!r}")
+        return os.path.join(self.by_hash, build_id)
+
+    def build_lock(self, build_id: str) -> str:
+        """The lock file of `build_id`: shared with one of 4096 IDs."""
+        return os.path.join(self.locks, f"{os.path.basename(self.build(build_id))[:3]}.lock")
+
+    def prepare(self) -> None:
+        """Create what is missing, and check the rest. Raises `StoreError`."""
+        self.check()
+        with Explaining("make the build directory", self.root):
+            os.makedirs(self.root, 0o755, exist_ok=True)
+            ignore = os.path.join(self.root, ".gitignore")
+            if not os.path.lexists(ignore):
+                replace_file(ignore, b"*\n", sync=False)
+            for each in self._directories():
+                os.makedirs(each, 0o755, exist_ok=True)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse links and files where directories belong: a checked-out source can hold them.
+
+        What does not exist is in order. Raises `StoreError`.
+        """
+        for each in self._directories():
+            try:
+                mode = os.lstat(each).st_mode
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise explain_os_error(error, "look into the build directory", self.root) from error
+            if not stat.S_ISDIR(mode):
+                kind = "a symbolic link" if stat.S_ISLNK(mode) else "a file"
+                raise StoreError(
+                    f'will not use "{each}"',
+                    why=f"it is {kind}, not a directory",
+                    fix="remove it: hostbuild makes a directory there",
+                )
+
+    def _directories(self) -> tuple[str, ...]:
+        return (self.builds, self.by_hash, self.by_pid, self.staging, self.locks, self.trash)
+
+    def short_lock(self) -> Held:
+        """The lock that serialises creating, cleaning, numbers and `last`. Raises `WaitTimeoutError`."""
+        return hold(
+            os.path.join(self.locks, "builds.lock"),
+            timeout=SHORT_LOCK_TIMEOUT,
+            what=f'the build directory "{self.root}"',
+        )
+
+    def next_sequence(self) -> int:
+        """A number above all that were given out. Only under the short lock. Raises `OSError`.
+
+        Not synced: after a crash of the machine nothing runs that has a number, and `last`'s own
+        number, which is synced, is looked at too.
+        """
+        highest = max(
+            read_number(self.sequence),
+            number_of(read_json(self.last_record)),
+            *(number_of(read_json(os.path.join(path, "owner.json"))) for path in self.staged()),
+            0,
+        )
+        replace_file(self.sequence, f"{highest + 1}\n".encode(), sync=False)
+        return highest + 1
+
+    def staged(self) -> list[str]:
+        """The staged directories, sorted; none where there is no build directory. Raises `OSError`."""
+        return [
+            os.path.join(self.staging, name) for name in list_names(self.staging) if STAGED_NAME.match(name)
+        ]
+
+    def throw_away(self, path: str) -> str:
+        """Rename `path` into the trash, so that it is gone at once; its new path. Raises `OSError`."""
+        gone = os.path.join(self.trash, os.urandom(8).hex())
+        os.rename(path, gone)
+        return gone
+
+    def holder(self, matches: Callable[[str], bool]) -> dict[str, Any] | None:
+        """The `owner.json` of a live staged build whose ID `matches`, else None. Raises `OSError`."""
+        for path in self.staged():
+            record = read_json(os.path.join(path, "owner.json"))
+            build_id = (record or {}).get("buildId")
+            if isinstance(build_id, str) and matches(build_id) and is_held(os.path.join(path, "owner.lock")):
+                return record
+        return None
+
+
+def list_names(directory: str) -> list[str]:
+    """The sorted names in `directory`, none when it does not exist. Raises `OSError` otherwise."""
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """The JSON object in `path`; None when it is absent or no such thing. Raises `OSError` otherwise."""
+    data = read_small(path, _RECORD_LIMIT)
+    if data is None:
+        return None
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def number_of(record: dict[str, Any] | None) -> int:
+    """The sequence number in a record, 0 where there is none."""
+    value = (record or {}).get("sequence")
+    return value if type(value) is int and value > 0 else 0
+
+
+def read_number(path: str) -> int:
+    """The number in the small file `path`, 0 when it is absent or torn. Raises `OSError` otherwise."""
+    text = (read_small(path, 30) or b"").strip()
+    return int(text) if text.isdigit() else 0

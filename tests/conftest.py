@@ -1,0 +1,43 @@
+"""Fixtures that all tests share, and the rule that no test is skipped where it must not be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.rig.builder import Hostbuild
+from tests.rig.go_wrapper import GoWrapper
+from tests.rig.schemas import Schemas
+
+
+@pytest.fixture
+def hostbuild(tmp_path: Path) -> Hostbuild:
+    """The installed command, with a cache that no other test sees."""
+    home = tmp_path / "hostbuild-home"
+    home.mkdir()
+    return Hostbuild(home)
+
+
+@pytest.fixture
+def go_wrapper(tmp_path: Path) -> GoWrapper:
+    """A go command that tells of its calls and can be made to wait, hang or fail."""
+    return GoWrapper(tmp_path / "go-wrapper")
+
+
+@pytest.fixture(scope="session")
+def schemas() -> Schemas:
+    """The image specification's JSON schemas."""
+    return Schemas()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test is a failed run: a green one says that everything ran."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("CI"):
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if skipped and session.exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"error: {len(skipped)} tests were skipped; in CI all must run", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
