@@ -16,23 +16,17 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from hostbuild.housekeeping import builder_record, clean_builds, orphans_ended, waiting_event
-from hostbuild.images import make_images, manifest_descriptor
 from hostbuild.model import BuildRequest, BuildResult, Event, EventCallback, PlatformResult, ignore_event
 from hostbuild.observer import Observer
-from hostbuild.oci.compose import compose_index
-from hostbuild.oci.layout import layout_index
-from hostbuild.outputs import blobs_of, write_outputs
-from hostbuild.process.log import BuildLog
 from hostbuild.project import BuildSubject
-from hostbuild.record import describe, read_record, reason_for, result_of, write_inputs
-from hostbuild.redact import redact
+from hostbuild.record import read_record, result_of
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
-from hostbuild.store.layout import write_layout
-from hostbuild.store.staging import Staging
+
+if TYPE_CHECKING:
+    from hostbuild.store.staging import Staging
 
 
 def build(request: BuildRequest, on_event: EventCallback = ignore_event) -> BuildResult:
@@ -52,7 +46,10 @@ def build(request: BuildRequest, on_event: EventCallback = ignore_event) -> Buil
         for warning in subject.warnings:
             on_event(Event("warning", warning))
         on_event(Event("info", f"{subject.references[0].familiar} is up to date"))
-    write_outputs(result, subject, builds, on_event)
+    if request.outputs:
+        from hostbuild.outputs import write_outputs
+
+        write_outputs(result, subject, builds, on_event)
     return result
 
 
@@ -70,6 +67,11 @@ def make_complete(
     subject: BuildSubject, builds: BuildDir, cache: Cache, observer: Observer, on_event: EventCallback
 ) -> BuildResult:
     """Make the build, or wait for whoever makes it and take that. Raises BuildInProgressError and others."""
+    # Imported here: a build with nothing to do must end before these would be loaded.
+    from hostbuild.housekeeping import builder_record, clean_builds, orphans_ended, waiting_event
+    from hostbuild.images import make_images
+    from hostbuild.record import reason_for
+
     request, build_id = subject.request, subject.plan.build_id
     started = time.time()
     with builds.begin(
@@ -98,6 +100,9 @@ def make_complete(
 @contextmanager
 def log_beside(builds: BuildDir, build_id: str, on_event: EventCallback) -> Iterator[EventCallback]:
     """Gives the callback that tells `on_event` and writes the log; an error that ends the build is logged."""
+    from hostbuild.process.log import BuildLog
+    from hostbuild.redact import redact
+
     log = BuildLog(
         builds.log,
         build_id=build_id,
@@ -126,15 +131,16 @@ def publish(
     started: float,
 ) -> str:
     """Compose the index, put the layout and build.json in place, swap `last`; the build's directory."""
-    children = (manifest_descriptor(image, subject.annotations) for image in images)
-    data, descriptor = compose_index(children, subject.annotations.index)
-    cache.blobs.put(data)
-    blobs = blobs_of(images, str(descriptor.digest), descriptor.size)
-    named = replace(descriptor, annotations=dict(subject.annotations.index_descriptor))
-    top = layout_index(named, subject.references[0]).encode()
+    from hostbuild.images import compose_top
+    from hostbuild.outputs import blobs_of
+    from hostbuild.record import describe, write_inputs
+    from hostbuild.store.layout import write_layout
+
+    index, top = compose_top(subject, images, cache)
+    blobs = blobs_of(images, str(index.digest), index.size)
     write_layout(os.path.join(staging.build, "oci"), cache.blobs, top, blobs)
     write_inputs(staging.build, subject)
-    staging.write_record(describe(subject, images, descriptor, started, time.time()), blobs)
+    staging.write_record(describe(subject, images, index, started, time.time()), blobs)
     directory = staging.publish()
     staging.set_last()
     return directory

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from hostbuild.errors import BuildTimeoutError
 from hostbuild.jobs import PlatformTask, layer_event, summaries, write_tree
 from hostbuild.languages.base import PlatformJob, Tree
 from hostbuild.model import Event, EventCallback, LayerSummary, PlatformResult
 from hostbuild.oci.annotations import Annotations
-from hostbuild.oci.compose import ImageSpec
+from hostbuild.oci.compose import ImageSpec, compose_index
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
+from hostbuild.oci.layout import layout_index
 from hostbuild.oci.media_types import OCI_MANIFEST
 from hostbuild.oci.platform import Platform
 from hostbuild.process.executor import Executor, InlineExecutor, Task
@@ -124,7 +126,18 @@ def _task(
     )
 
 
-def manifest_descriptor(image: PlatformResult, annotations: Annotations) -> Descriptor:
+def compose_top(
+    subject: BuildSubject, images: tuple[PlatformResult, ...], cache: Cache
+) -> tuple[Descriptor, bytes]:
+    """The image index, put into the cache: its descriptor, and the bytes of the index.json that names it."""
+    children = (_manifest_descriptor(image, subject.annotations) for image in images)
+    data, descriptor = compose_index(children, subject.annotations.index)
+    cache.blobs.put(data)
+    named = replace(descriptor, annotations=dict(subject.annotations.index_descriptor))
+    return descriptor, layout_index(named, subject.references[0]).encode()
+
+
+def _manifest_descriptor(image: PlatformResult, annotations: Annotations) -> Descriptor:
     """What the index says of a platform's manifest."""
     platform = Platform.parse(image.platform)
     return Descriptor(

@@ -5,6 +5,7 @@ Reads the source and the tools' versions; writes nothing and starts no worker.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,13 @@ class BuildSubject:
     plan: BuildPlan
     files: Mapping[str, str]
     warnings: tuple[str, ...]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """All that the build depends on, by names that people know: the reason for another one."""
+        language = self.inspection.language
+        recipe = {f"{language} {name}": json.dumps(value) for name, value in self.inspection.recipe.items()}
+        return {**self.plan.inputs, **recipe, **self.files}
 
 
 def study(

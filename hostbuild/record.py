@@ -9,15 +9,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostbuild import version
 from hostbuild.errors import StoreError
 from hostbuild.model import BuildResult, LayerSummary, PlatformResult
-from hostbuild.oci.descriptor import Descriptor
 from hostbuild.plan import RECIPE_VERSION, compare
 from hostbuild.project import BuildSubject
+
+if TYPE_CHECKING:
+    from hostbuild.oci.descriptor import Descriptor
 
 INPUTS_FILE = "inputs.json"
 
@@ -64,7 +65,7 @@ def write_inputs(directory: str, subject: BuildSubject) -> None:
 def reason_for(subject: BuildSubject, last: str) -> str:
     """Why this build is made: how its inputs differ from those of the build that the link `last` names."""
     before = _read(os.path.join(last, INPUTS_FILE))
-    found = compare(before, {**subject.plan.inputs, **subject.files})
+    found = compare(before, subject.facts)
     return str(
         replace(
             found, changed=_plain(found.changed), added=_plain(found.added), removed=_plain(found.removed)
@@ -127,6 +128,8 @@ def _plain(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _real_time(seconds: float) -> str:
+    from datetime import UTC, datetime
+
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 

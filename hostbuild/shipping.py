@@ -12,7 +12,16 @@ from hostbuild.languages.base import Inspection
 from hostbuild.layer import LAYER_FORMAT
 from hostbuild.model import USER_GID, USER_UID, BuildRequest, Entry
 from hostbuild.plan import LayerPlan, key_of
-from hostbuild.source import EVERYTHING, FileDigests, copy_entries, load_ignore, scan, shipped_entries
+from hostbuild.source import (
+    EVERYTHING,
+    FileDigests,
+    copy_entries,
+    load_ignore,
+    scan,
+    shipped_entries,
+    show,
+    sort_key,
+)
 
 #: Where the function or the shipped source lies in the image, and the working directory.
 HOME = "func"
@@ -42,7 +51,8 @@ def gather(request: BuildRequest, root: str, inspection: Inspection, digests: Fi
     warnings: list[str] = []
     ships_source = inspection.kind == "function" if request.ship_source is None else request.ship_source
     if ships_source:
-        tree = scan(root, load_ignore(root, use_gitignore=request.gitignore), digests=digests)
+        rules = load_ignore(root, use_gitignore=request.gitignore, never=_own_paths(request, root))
+        tree = scan(root, rules, digests=digests)
         if tree.is_empty():
             raise SourceError(f"nothing in {root!r} would ship", why="it is empty, or all of it is ignored")
         warnings += tree.warnings
@@ -66,9 +76,18 @@ def gather(request: BuildRequest, root: str, inspection: Inspection, digests: Fi
     return Shipment(tuple(layers), files, tuple(warnings))
 
 
+def _own_paths(request: BuildRequest, root: str) -> tuple[str, ...]:
+    """What builds themselves write below the source: it must not ship with the next one."""
+    written = [output.destination for output in request.outputs]
+    written += [path for path in (request.build_dir, request.cache_dir) if path]
+    relative = (os.path.relpath(os.path.realpath(path), root) for path in written)
+    return tuple(path for path in relative if path.split("/")[0] not in {os.curdir, os.pardir})
+
+
 def _label(path: str) -> str:
     """The source's files go by their path in the source, others by their path in the image."""
-    return path.removeprefix(f"{HOME}/") if path.startswith(f"{HOME}/") else f"/{path}"
+    name = path.removeprefix(f"{HOME}/") if path.startswith(f"{HOME}/") else f"/{path}"
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _make_way(entries: dict[str, Entry], inspection: Inspection) -> list[str]:
@@ -87,12 +106,12 @@ def _make_way(entries: dict[str, Entry], inspection: Inspection) -> list[str]:
 
 
 def _layer(name: str, entries: Iterable[Entry], created_by: str) -> SharedLayer:
-    ordered = tuple(sorted(entries, key=lambda entry: os.fsencode(entry.path)))
+    ordered = tuple(sorted(entries, key=lambda entry: sort_key(entry.path)))
     key = key_of(
         "layer",
         format=LAYER_FORMAT,
         entries=[
-            [os.fsencode(entry.path).hex(), entry.kind, entry.mode, entry.uid, entry.gid, _content(entry)]
+            [sort_key(entry.path).hex(), entry.kind, entry.mode, entry.uid, entry.gid, _content(entry)]
             for entry in ordered
         ],
     )
@@ -101,7 +120,7 @@ def _layer(name: str, entries: Iterable[Entry], created_by: str) -> SharedLayer:
 
 def _content(entry: Entry) -> str:
     if entry.kind == "link":
-        return f"-> {os.fsencode(entry.target).decode('utf-8', 'backslashreplace')}"
+        return f"-> {show(entry.target)}"
     if entry.kind == "dir":
         return "directory"
     return f"{entry.digest} {entry.mode:o}"

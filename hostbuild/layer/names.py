@@ -34,19 +34,19 @@ class NameCheck:
         try:
             path = entry.path.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
-            raise _refused(
+            raise refused(
                 entry, "it is not a file name: it holds surrogates that stand for no byte"
             ) from None
         above, slash, name = path.rpartition(b"/")
         if name in _NO_NAMES or b"\0" in name or (slash and not above):
-            raise _refused(entry, _unsafe(path))
+            raise refused(entry, _unsafe(path))
         if above != self._above:
             if b"\0" in above or (above and not _NO_NAMES.isdisjoint(above.split(b"/"))):
-                raise _refused(entry, _unsafe(path))
+                raise refused(entry, _unsafe(path))
             self._above = above
         if path <= self._previous:
             why = "it comes twice" if path == self._previous else "it comes after a later name"
-            raise _refused(entry, f"{why}: the names of a layer must be sorted by their bytes, each once")
+            raise refused(entry, f"{why}: the names of a layer must be sorted by their bytes, each once")
         self._previous = path
         leaves = self._leaves
         while leaves and not path.startswith(leaves[-1]):
@@ -54,7 +54,7 @@ class NameCheck:
         for leaf in leaves:
             if path[len(leaf)] == 0x2F:
                 parent = leaf.decode("utf-8", "surrogateescape")
-                raise _refused(entry, f"{parent!r} in the same layer is not a directory")
+                raise refused(entry, f"{parent!r} in the same layer is not a directory")
         if entry.kind != "dir":
             leaves.append(path)
         return path
@@ -62,15 +62,14 @@ class NameCheck:
 
 def _unsafe(path: bytes) -> str:
     if not path:
-        return "the name is empty"
+        return "its name is empty"
     if b"\0" in path:
-        return "the name holds a zero byte"
+        return "its name holds a zero byte"
     if path.startswith(b"/"):
-        return "the name is absolute; it must be relative to the image's root"
-    return "the name holds an empty, '.' or '..' component"
+        return "its name is absolute, and must be relative to the image's root"
+    return "its name holds an empty, '.' or '..' component"
 
 
-def _refused(entry: Entry, why: str) -> SourceError:
-    return SourceError(
-        f"{entry.origin or entry.path!r} cannot be put into a layer as {entry.path!r}", why=why
-    )
+def refused(entry: Entry, why: str) -> SourceError:
+    """The error for an entry that no layer may hold."""
+    return SourceError(f"{entry.origin or entry.path!r} cannot be put into a layer", why=why)

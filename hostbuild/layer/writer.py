@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hostbuild.errors import SourceError
 from hostbuild.layer import header
 from hostbuild.layer.content import copy_content
 from hostbuild.layer.format import GZIP, Compression
 from hostbuild.layer.members import Members, ParallelMembers
-from hostbuild.layer.names import NameCheck
+from hostbuild.layer.names import NameCheck, refused
 from hostbuild.model import Entry
 from hostbuild.oci.digest import Digest
 
@@ -107,18 +106,14 @@ def _header(entry: Entry, path: bytes, kind: bytes, size: int = 0, target: bytes
         owner = header.owner_fields(_LINK_MODE if kind == header.LINK else entry.mode, entry.uid, entry.gid)
         return header.header(path, kind, owner, size, target)
     except ValueError as error:
-        raise _refused(entry, str(error)) from error
+        raise refused(entry, str(error)) from error
 
 
 def _target(entry: Entry) -> bytes:
     try:
         target = entry.target.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise _refused(entry, "its target holds surrogates that stand for no byte") from error
+        raise refused(entry, "its target holds surrogates that stand for no byte") from error
     if not target or b"\0" in target:
-        raise _refused(entry, f"{entry.target!r} is no target of a link")
+        raise refused(entry, f"{entry.target!r} is no target of a link")
     return target
-
-
-def _refused(entry: Entry, why: str) -> SourceError:
-    return SourceError(f"{entry.origin or entry.path!r} cannot be put into a layer", why=why)

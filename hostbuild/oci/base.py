@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import InvalidDocumentError
 from hostbuild.oci.config import History, ImageConfig, RunConfig
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
-from hostbuild.oci.manifest import Manifest
 from hostbuild.oci.media_types import translate
+
+if TYPE_CHECKING:
+    from hostbuild.oci.compose import BaseImage
 
 #: Fields of an old config that tell of the container it was made in, or of where its layers were cached.
 _PAST = frozenset(
@@ -43,20 +45,6 @@ _PAST_RUN = frozenset(
         "Tty",
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class BaseImage:
-    """One platform's base image.
-
-    `name` is its full reference and `digest` the digest that this names, as the annotations
-    `org.opencontainers.image.base.*` have them; "" leaves the annotation out.
-    """
-
-    config: ImageConfig
-    manifest: Manifest
-    name: str = ""
-    digest: str = ""
 
 
 def layers_of(

@@ -1,24 +1,26 @@
-"""How a config, a manifest and an index come out of layers: the only place that knows it."""
+"""How a config, a manifest and an index come out of layers: the only place that knows it.
+
+The modules of these documents are loaded when something is composed: a build that is up to date needs none.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from hostbuild.errors import InvalidPlatformError, InvalidValueError
 from hostbuild.model import Pairs
-from hostbuild.oci.base import BaseImage, lasting_fields, layers_of
-from hostbuild.oci.config import History, ImageConfig, RootFS, RunConfig
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
-from hostbuild.oci.index import Index
-from hostbuild.oci.manifest import Manifest
 from hostbuild.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from hostbuild.oci.platform import Platform
 from hostbuild.oci.quoting import quote
 
-__all__ = ["BaseImage", "ComposedImage", "ImageSpec", "LayerRef", "compose_image", "compose_index"]
+if TYPE_CHECKING:
+    from hostbuild.oci.config import History, ImageConfig, RunConfig
+    from hostbuild.oci.manifest import Manifest
 
 DEFAULT_USER = "1000:1000"
 #: What Docker gives a container whose image sets no PATH.
@@ -67,6 +69,20 @@ class ImageSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseImage:
+    """One platform's base image.
+
+    `name` is its full reference and `digest` the digest that this names, as the annotations
+    `org.opencontainers.image.base.*` have them; "" leaves the annotation out.
+    """
+
+    config: ImageConfig
+    manifest: Manifest
+    name: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ComposedImage:
     """The bytes of an image's two documents, and what points to them; the manifest's tells its platform."""
 
@@ -82,6 +98,10 @@ def compose_image(spec: ImageSpec, base: BaseImage | None) -> ComposedImage:
     Raises InvalidPlatformError where the base is for other machines, InvalidDocumentError where it
     contradicts itself, InvalidValueError for values that an image cannot hold.
     """
+    from hostbuild.oci.base import lasting_fields, layers_of
+    from hostbuild.oci.config import ImageConfig, RootFS
+    from hostbuild.oci.manifest import Manifest
+
     if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", spec.created, re.ASCII) is None:
         raise InvalidValueError(
             f"{quote(spec.created)} is not a time that an image can have", why="it must be RFC 3339 in UTC"
@@ -123,6 +143,8 @@ def compose_index(
 
     Raises InvalidValueError for no manifest, one without a platform, or two for one platform.
     """
+    from hostbuild.oci.index import Index
+
     manifests = tuple(children)
     if not manifests:
         raise InvalidValueError("the image has no platform", fix="name one, such as linux/amd64")
@@ -163,6 +185,9 @@ def _run_config(spec: ImageSpec, base: BaseImage | None) -> RunConfig:
 
     A label, port or volume of the base stays; Entrypoint and Cmd go together, so both are cleared.
     """
+    from hostbuild.oci.base import lasting_fields
+    from hostbuild.oci.config import RunConfig
+
     below = base.config.config if base else RunConfig()
     wanted = spec.user or DEFAULT_USER
     return replace(
@@ -223,6 +248,8 @@ def _volume(text: str) -> str:
 
 
 def _history(layer: LayerRef, created: str) -> History:
+    from hostbuild.oci.config import History
+
     return History(created=created, created_by=layer.created_by or "hostbuild", comment=layer.comment)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
-from hostbuild.oci.index import Index
 from hostbuild.oci.json import canonical
 from hostbuild.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from hostbuild.oci.index import Index
 
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"
@@ -34,6 +37,8 @@ def layout_index(child: Descriptor, reference: Reference | None) -> Index:
     Two things there are refused by common tools ("more than one image"), and a bare tag becomes a name
     on localhost in others. The child's own annotations stay.
     """
+    from hostbuild.oci.index import Index
+
     annotations = dict(child.annotations)
     if reference is not None:
         annotations[REFERENCE_NAME] = str(reference)

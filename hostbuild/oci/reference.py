@@ -207,9 +207,7 @@ def _check_repository(text: str, repository: str) -> None:
         if component:
             if re.fullmatch(_COMPONENT, component):
                 continue
-            why = (
-                f"its component {quote(component)} must be of a-z and 0-9, between them . or _ or __ or any -"
-            )
+            why = f"its component {quote(component)} must be of a-z and 0-9, between them . _ __ or any -"
         else:
             why = 'its repository has nothing before or after a "/"'
         raise _refusal(text, why)

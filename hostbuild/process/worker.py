@@ -44,9 +44,9 @@ _PARENT_POLL_MS = 1000
 class Setup:
     """What a worker must share with its supervisor: where modules are, and the marks of its tools.
 
-    The interpreter is started without `site`, which takes as long as all the rest of its start, and gets the
-    supervisor's sys.path instead. `site` tells whether it must be run after all, for the finders that .pth files
-    install (editable installs). `preload` are modules to import while no task is there.
+    The interpreter is started without `site`, which takes as long as all the rest of its start, and gets
+    the supervisor's sys.path instead. `site` tells whether it must be run after all, for the finders that
+    .pth files install (editable installs). `preload` are modules to import while no task is there.
     """
 
     parent: int

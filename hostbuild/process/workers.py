@@ -248,7 +248,7 @@ def make_setup(marks: Marks, preload: Sequence[str]) -> Setup:
 
 
 def _is_added(finder: object) -> bool:
-    """Whether something else than the interpreter itself (or setuptools' stand-in for distutils) finds modules."""
+    """Whether it is neither the interpreter's own nor setuptools' stand-in for distutils."""
     kind = finder if isinstance(finder, type) else type(finder)
     return not kind.__module__.startswith(("_frozen_importlib", "_distutils_hack"))
 

@@ -6,6 +6,7 @@ The compilers here are deaf to SIGTERM and have children of their own.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,17 @@ def test_clean_leaves_a_living_builds_tools_alone(hostbuild: Hostbuild, hanging:
     assert hostbuild("clean", root).code == 0
     assert set(hanging.survivors()) >= set(hanging.tools)
     assert hanging.process.poll() is None
+
+
+def test_a_build_elsewhere_never_ends_a_living_builds_tools(
+    hostbuild: Hostbuild, hanging: Hanging, root: Path, tmp_path: Path
+) -> None:
+    """Somebody may remove `.func` under a running build; that does not make its builder dead."""
+    shutil.rmtree(root / ".func")
+    other = make_source(tmp_path / "other", HELLO)
+    assert hostbuild("build", other, *NAME, "--platform", "linux/amd64").code == 0
+    assert hostbuild("clean", other).code == 0
+    assert set(hanging.survivors()) >= set(hanging.tools)
 
 
 def test_the_first_failure_cancels_the_rest(hostbuild: Hostbuild, go_wrapper: GoWrapper, root: Path) -> None:

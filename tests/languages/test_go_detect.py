@@ -46,6 +46,7 @@ def name(found: Detected) -> str:
 
 TRAPS: dict[str, tuple[dict[str, str], str]] = {
     "program": ({"main.go": "package main\nfunc main() {}\n"}, "program"),
+    "broken program": ({"main.go": "package main\n}"}, "program"),
     "program with Handle": ({"main.go": f"package main\n{HTTP}{HANDLE}"}, "program"),
     "static": ({"h.go": STATIC}, "static-http"),
     "instanced": ({"h.go": INSTANCED}, "instanced-http"),

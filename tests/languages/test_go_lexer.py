@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hostbuild.errors import SourceError
 from hostbuild.languages.go.gofile import parse_embed, parse_file, parse_header
-from hostbuild.languages.go.lexer import unquote
+from hostbuild.languages.go.literals import unquote
 
 
 def functions(source: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
@@ -25,8 +25,7 @@ HEADERS = [
     ),
     ("\ufeffpackage a\nimport `raw/path`\n", [("raw/path", "")]),
     (
-        "/* package b */ // package c\npackage /* x */ a // y\n"
-        'import /* ( */ ( /* ) */ "x" /* "z" */ ; "y" )',
+        '/* package b */ package/* c */a // y\nimport /* ( */ ( /* ) */ "x" /* "z" */ ; "y" )',
         [("x", ""), ("y", "")],
     ),
     ('package a\nimport ()\nimport ("a")\nvar s = `\nimport "no"\n`\n', [("a", "")]),

@@ -207,8 +207,8 @@ def test_added_and_removed_files_change_the_set(tmp_path: Path) -> None:
 
 REPLACED = {
     "app/go.mod": "module example.com/app\n\ngo 1.21\n\nrequire (\n\texample.com/lib v1.0.0\n"
-    "\texample.com/lib/sub v1.0.0\n\texample.com/third v1.5.0 // indirect\n)\n\nreplace example.com/lib => ../lib\n\n"
-    "replace example.com/lib/sub => ../sub\n\n"
+    "\texample.com/lib/sub v1.0.0\n\texample.com/third v1.5.0 // indirect\n)\n\n"
+    "replace example.com/lib => ../lib\n\nreplace example.com/lib/sub => ../sub\n\n"
     "replace example.com/third v1.5.0 => ../third\n\nreplace example.com/unused => ../unused\n\n"
     "replace example.com/third v1.4.0 => ../old\n",
     "app/main.go": 'package main\n\nimport (\n\t_ "example.com/lib/a"\n\t_ "example.com/lib/sub/b"\n)\n',

@@ -13,22 +13,19 @@ from hostbuild.layer import GZIP, Compression, LayerResult, write_layer
 from hostbuild.model import Entry
 
 
-class Chunky(io.RawIOBase):
+class Chunky(io.BytesIO):
     """A stream that gives at most `step` bytes a call, as a pipe or a network file system may."""
 
     def __init__(self, data: bytes, step: int) -> None:
-        self._inner = io.BytesIO(data)
+        super().__init__(data)
         self._step = step
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        return self._inner.read(min(size, self._step) if size >= 0 else -1)
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(self._step if size is None or size < 0 else min(size, self._step))
 
 
 def opener(data: bytes, step: int = 0) -> BinaryIO:
-    return io.BytesIO(data) if not step else io.BufferedReader(Chunky(data, step), 1)
+    return Chunky(data, step) if step else io.BytesIO(data)
 
 
 def file(path: str, data: bytes = b"", *, mode: int = 0o644, digest: bool = False, step: int = 0) -> Entry:

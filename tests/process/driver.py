@@ -1,4 +1,4 @@
-# A program without `if __name__ == "__main__"` that uses the library: what is started by the tests of signals.
+# A program without `if __name__ == "__main__"` that uses the library, for the tests of signals.
 # Arguments: how it takes signals (plain, handlers, subreaper), then the name of the tasks' script.
 from __future__ import annotations
 

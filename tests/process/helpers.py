@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -21,7 +20,7 @@ trap '' TERM INT HUP
 sleep 1000 &
 setsid sleep 1001 &
 echo tool is up
-while :; do sleep 1; done
+wait
 """
 #: A tool that ends on TERM and has a grandchild.
 POLITE = """
@@ -57,10 +56,14 @@ class Word:
                     state = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[0]
                     if state not in "ZX":
                         command = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ")
-                        found.append(f"{name} {state} {command.decode('utf-8', 'replace')[:80]}")
+                        found.append(f"{name} {state} {command.decode('utf-8', 'replace')}")
             except OSError:
                 continue
         return found
+
+    def pids(self, part: str = "") -> list[int]:
+        """The pids of those carriers whose command line has the part."""
+        return [int(line.split()[0]) for line in self.carriers() if part in line]
 
     def wait_gone(self) -> None:
         """Wait until nobody carries the mark."""
@@ -93,4 +96,5 @@ class Recorder:
         ]
 
 
-PYTHON = [sys.executable, "-I", "-S"]
+#: What the command line of a worker has, and no other.
+WORKER = "hostbuild.process.worker"

@@ -208,8 +208,8 @@ def test_interruptions_while_a_stubborn_tool_is_ended_do_not_spare_it(word: Word
         signal.signal(signal.SIGUSR1, handler)
     # What left the session is found by its mark only, which is the supervisor's business.
     assert [line for line in word.carriers() if "sleep 1001" not in line] == []
-    for line in word.carriers():
-        os.kill(int(line.split()[0]), signal.SIGKILL)
+    for pid in word.pids():
+        os.kill(pid, signal.SIGKILL)
 
 
 def _raise_interruption(_number: int, _frame: object) -> None:

@@ -175,7 +175,8 @@ def test_marked_processes_are_found_by_all_the_marks_asked_for(word: Word) -> No
 
 def test_neither_itself_nor_an_ancestor_is_found(word: Word) -> None:
     code = (
-        "import os; from hostbuild.process.liveness import find_marked; from hostbuild.process.marks import Marks;"
+        "import os; from hostbuild.process.liveness import find_marked;"
+        "from hostbuild.process.marks import Marks;"
         "print(len(find_marked(Marks(owner=os.environ['HOSTBUILD_OWNER']))))"
     )
     script = f'sleep 1000 & {sys.executable} -c "{code}"; kill $!'

@@ -13,7 +13,7 @@ import pytest
 
 from hostbuild.process.liveness import end_orphans, find_orphans
 
-from .helpers import Word, wait_until
+from .helpers import WORKER, Word, wait_until
 
 _DRIVER = str(Path(__file__).parent / "driver.py")
 
@@ -39,7 +39,7 @@ class Driver:
                 assert self.process.stdout.readline() == "tool is up\n", self.process.communicate()
 
     def workers(self) -> list[int]:
-        return [int(line.split()[0]) for line in self.word.carriers() if "hostbuild.process.worker" in line]
+        return self.word.pids(WORKER)
 
     def outcome(self) -> str:
         """What it printed last; it has ended then."""
@@ -114,9 +114,10 @@ def test_a_parent_whose_pipes_are_held_by_its_child_is_missed_all_the_same(
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
+    assert len(word.pids(WORKER)) == 1
     process.kill()
     process.wait()
-    wait_until(lambda: not any("hostbuild.process.worker" in line for line in word.carriers()))
+    wait_until(lambda: not word.pids(WORKER))
     _kill_all(word)
     process.stdout.close()
 
@@ -131,7 +132,9 @@ def test_a_killed_worker_leaves_nobody(word: Word, mode: str) -> None:
 
 def test_all_workers_killed_at_once(word: Word) -> None:
     driver = Driver(word, "plain", "polite")
-    for pid in driver.workers():
+    workers = driver.workers()
+    assert len(workers) == 2
+    for pid in workers:
         os.kill(pid, signal.SIGKILL)
     assert driver.outcome().startswith("WorkerDiedError")
     assert word.carriers() == []
@@ -150,12 +153,12 @@ def test_what_outlives_a_kill_of_the_whole_group_is_found_by_its_mark(word: Word
     driver.process.communicate()
     assert word.carriers() != []
     orphans = {orphan.identity.pid for orphan in find_orphans(is_free)}
-    assert orphans == {int(line.split()[0]) for line in word.carriers()}
+    assert orphans == set(word.pids())
     assert len(asked) == len(set(asked))
     end_orphans(is_free, grace=0.1)
     assert word.carriers() == []
 
 
 def _kill_all(word: Word) -> None:
-    for line in word.carriers():
-        os.kill(int(line.split()[0]), signal.SIGKILL)
+    for pid in word.pids():
+        os.kill(pid, signal.SIGKILL)

@@ -15,9 +15,10 @@ from hostbuild.errors import BuildTimeoutError, HostbuildError, ToolError, Worke
 from hostbuild.model import Event
 from hostbuild.process.executor import Task
 from hostbuild.process.marks import Marks
+from hostbuild.process.procfs import read_stat
 from hostbuild.process.supervisor import LocalExecutor, run_tasks
 
-from .helpers import POLITE, STUBBORN, Recorder, Word, wait_until
+from .helpers import POLITE, STUBBORN, WORKER, Recorder, Word, wait_until
 from .tasks import DeafError, task
 
 
@@ -67,7 +68,7 @@ def test_workers_can_be_started_early_and_serve_several_runs(word: Word, recorde
         jobs=2, environment=word.environment(), preload=["decimal", "no.such.module"]
     ) as executor:
         executor.start(9)
-        early = {int(line.split()[0]) for line in word.carriers()}
+        early = set(word.pids())
         assert len(early) == 2
         used = {executor.run([task("where", 0.0)], recorder)[0] for _ in range(3)}
         assert used <= early
@@ -169,7 +170,7 @@ def test_a_worker_that_dies_while_it_waits_is_replaced(word: Word, recorder: Rec
     with LocalExecutor(jobs=1, environment=word.environment()) as executor:
         (first,) = executor.run([task("where", 0.0)], recorder)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: not word.carriers())
+        wait_until(lambda: (stat := read_stat(first)) is not None and stat.ended)
         big = "x" * (1 << 20)  # more than the pipe of the dead one takes
         second, echoed = executor.run([task("where", 0.0), task("echo", big)], recorder)
         assert second != first
@@ -288,7 +289,7 @@ def test_a_worker_that_exits_is_told(word: Word, recorder: Recorder) -> None:
 def test_a_worker_that_somebody_stopped_is_told(word: Word, recorder: Recorder) -> None:
     def on_event(event: Event) -> None:
         if event.message == "tool is up":
-            os.kill(next(int(line.split()[0]) for line in word.carriers() if "-c import sys" in line), 15)
+            os.kill(word.pids(WORKER)[0], signal.SIGTERM)
 
     with pytest.raises(WorkerDiedError, match="was stopped by signal 15"):
         run_tasks(
@@ -307,8 +308,8 @@ def test_what_the_terminal_sends_to_all_is_the_parents_business(
 ) -> None:
     def on_event(event: Event) -> None:
         if event.message == "before":
-            for line in word.carriers():
-                os.kill(int(line.split()[0]), number)
+            for pid in word.pids(WORKER):
+                os.kill(pid, number)
 
     tasks = [task("say", ["before"]), task("where", 0.3), task("where", 0.3)]
     run_tasks(tasks, jobs=2, on_event=on_event, timeout=None, environment=word.environment())

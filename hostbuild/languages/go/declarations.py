@@ -6,17 +6,16 @@ and "Struct types" (embedded fields). Types are given as text in one spelling.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from hostbuild.languages.go.lexer import KEYWORDS, Scanner, Token, position
+from hostbuild.languages.go.lexer import KEYWORDS, Scanner, Token
+from hostbuild.languages.go.literals import position
 
 TypeKind = Literal["struct", "interface", "alias", "other"]
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
-@dataclass(frozen=True, slots=True)
-class Func:
+class Func(NamedTuple):
     """One top-level function or method.
 
     `receiver` is the receiver's type name without `*` and type parameters, "" for a function; `params`
@@ -38,8 +37,7 @@ class Func:
         return self.name[:1].isupper()
 
 
-@dataclass(frozen=True, slots=True)
-class TypeDecl:
+class TypeDecl(NamedTuple):
     """One top-level type; `embeds` tells whether a struct has embedded fields (and so promoted methods).
 
     `kind` is "other" for what is neither, and for generic types.

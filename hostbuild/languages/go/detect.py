@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from hostbuild.errors import DetectionError, SettingsError, SourceError
 from hostbuild.languages.go.constraints import file_matches, find_constraint, tags_for
-from hostbuild.languages.go.gofile import Func, GoFile, parse_file
+from hostbuild.languages.go.gofile import GoFile, parse_file, parse_header
 from hostbuild.languages.go.modules import read_bytes
 from hostbuild.languages.go.signatures import FORMS, Invoke, can_serve, takes_context
 
 if TYPE_CHECKING:
+    from hostbuild.languages.go.declarations import Func
     from hostbuild.oci.platform import Platform
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(NamedTuple):
     """How a function is to be called.
 
     `instanced`: through `New()`; else through a function `Handle`. `params` and `results` are the type
@@ -44,8 +43,7 @@ class Signature:
         return f"{kind}-{'http' if self.invoke == 'http' else 'cloudevents'}"
 
 
-@dataclass(frozen=True)
-class Detected:
+class Detected(NamedTuple):
     """A program, or a function with its signature. `package` is the name in the package clause."""
 
     kind: Literal["program", "function"]
@@ -116,7 +114,9 @@ def _read(path: str, tags: frozenset[str], files: dict[str, GoFile]) -> GoFile |
     if not file_matches(os.path.basename(path), constraint, tags):
         return None
     if path not in files:
-        files[path] = parse_file(data, path)
+        header = parse_header(data, path)
+        # The rest of a program is for the compiler to judge.
+        files[path] = header if header.package == "main" else parse_file(data, path)
     file = files[path]
     return None if file.cgo or file.package == "documentation" else file  # as go/build, without cgo
 

@@ -17,7 +17,7 @@ from stat import S_ISDIR, S_ISREG
 Matcher = Callable[[str], re.Match[str] | None]
 
 _META = re.compile(r"[*?\[\\]")
-_CLASS = re.compile(r"\[(\^?)((?:(?:\\.|[^\]\\-])(?:-(?:\\.|[^\]\\-]))?)+)\]")
+_CLASS = r"\[(\^?)((?:(?:\\.|[^\]\\-])(?:-(?:\\.|[^\]\\-]))?)+)\]"
 _VERSION_CONTROL = frozenset((".bzr", ".hg", ".git", ".svn"))
 _WINDOWS_NAMES = frozenset(
     ("con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10)))
@@ -80,7 +80,7 @@ def _translate(part: str) -> Matcher:
                 raise _RefusedError
             out.append(re.escape(part[pos]))
         elif char == "[":
-            found = _CLASS.match(part, pos)
+            found = re.compile(_CLASS).match(part, pos)
             if found is None:
                 raise _RefusedError
             out.append(_character_class(found))

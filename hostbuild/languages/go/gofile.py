@@ -7,17 +7,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hostbuild.errors import SourceError
 from hostbuild.languages.go.constraints import find_constraint
-from hostbuild.languages.go.declarations import Func, TypeDecl, read_function, read_types
-from hostbuild.languages.go.lexer import (
+from hostbuild.languages.go.literals import (
     BLANK,
     TEXT,
     WORD,
-    Scanner,
+    WORD_END,
     decode,
     line_comments,
     start_of,
@@ -25,7 +23,9 @@ from hostbuild.languages.go.lexer import (
     unquote,
 )
 
-__all__ = ["Func", "GoFile", "Import", "TypeDecl", "parse_embed", "parse_file", "parse_header"]
+if TYPE_CHECKING:
+    from hostbuild.languages.go.declarations import Func, TypeDecl
+    from hostbuild.languages.go.lexer import Scanner
 
 
 class Import(NamedTuple):
@@ -35,19 +35,16 @@ class Import(NamedTuple):
     alias: str
 
 
-_PACKAGE = re.compile(BLANK + rb"package(?![0-9A-Za-z_\x80-\xff])" + BLANK + rb"(" + WORD + rb")").match
-_IMPORT = re.compile(
-    rb"(?:" + BLANK + rb";)*+" + BLANK + rb"import(?![0-9A-Za-z_\x80-\xff])" + BLANK + rb"(\()?"
-).match
+_PACKAGE = re.compile(BLANK + rb"package" + WORD_END + BLANK + rb"(" + WORD + rb")").match
+_IMPORT = re.compile(rb"(?:" + BLANK + rb";)*+" + BLANK + rb"import" + WORD_END + BLANK + rb"(\()?").match
 _SPEC = re.compile(
     rb"(?:" + BLANK + rb";)*+" + BLANK + rb"(?:(\))|(?:(" + WORD + rb"|\.)" + BLANK + rb")?(" + TEXT + rb"))"
 ).match
-_SKIPPED = re.compile(rb"(?:" + BLANK + rb";)*+" + BLANK).match
-_EMBED_ARGUMENT = re.compile(r'\s*(?:("(?:[^"\\]|\\.)*"|`[^`]*`)(?=\s|$)|([^\s"`]\S*))')
+_SKIPPED = rb"(?:" + BLANK + rb";)*+" + BLANK
+_EMBED_ARGUMENT = r'\s*(?:("(?:[^"\\]|\\.)*"|`[^`]*`)(?=\s|$)|([^\s"`]\S*))'
 
 
-@dataclass(frozen=True, slots=True)
-class GoFile:
+class GoFile(NamedTuple):
     """One Go file.
 
     `constraint` is the build expression ("" for none), `embeds` the patterns of its `//go:embed`
@@ -76,6 +73,9 @@ def parse_header(data: bytes, name: str) -> GoFile:
 
 def parse_file(data: bytes, name: str) -> GoFile:
     """All of a Go file that `GoFile` holds. Raises SourceError (file:line:column)."""
+    from hostbuild.languages.go.declarations import read_function, read_types
+    from hostbuild.languages.go.lexer import Scanner
+
     header = _read_header(data, name)
     functions: list[Func] = []
     types: list[TypeDecl] = []
@@ -122,7 +122,7 @@ def _make(
 def _read_header(data: bytes, name: str) -> _Header:
     clause = _PACKAGE(data, start_of(data))
     if clause is None:
-        blank = _SKIPPED(data, start_of(data))
+        blank = re.compile(_SKIPPED).match(data, start_of(data))
         raise syntax_error(data, name, blank.end() if blank else 0, "expected the package clause")
     pos = clause.end()
     imports: list[Import] = []
@@ -132,7 +132,7 @@ def _read_header(data: bytes, name: str) -> _Header:
         while True:
             spec = _SPEC(data, pos)
             if spec is None or (spec[1] is not None and not grouped):
-                blank = _SKIPPED(data, pos)
+                blank = re.compile(_SKIPPED).match(data, pos)
                 raise syntax_error(data, name, blank.end() if blank else pos, "expected an import path")
             pos = spec.end()
             if spec[1] is not None:
@@ -173,7 +173,7 @@ def parse_embed(text: str) -> tuple[str, ...]:
     patterns: list[str] = []
     pos = 0
     while pos < len(text):
-        match = _EMBED_ARGUMENT.match(text, pos)
+        match = re.compile(_EMBED_ARGUMENT).match(text, pos)
         if match is None:
             return ()  # the compiler reports it
         try:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from hostbuild.errors import SourceError
-from hostbuild.languages.go.lexer import unquote
+from hostbuild.languages.go.literals import unquote
 
 _WORD = re.compile(
     r'[ \t\r]*(?:(//.*)|("(?:[^"\\]|\\.)*"|`[^`]*`)|([(),\[\]{}])|((?:(?!//)[^\s(),\[\]{}"`])+)|$)'
@@ -22,7 +21,7 @@ _INDIRECT = re.compile(r"//\s*indirect\s*(;|$)")
 _GO_VERSION = re.compile(
     r"(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)|([a-z]+)(0|[1-9][0-9]*)?)?)?"
 )
-_SEMVER = re.compile(
+_SEMVER = (
     r"v(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)"
     r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?)?)?"
 )
@@ -36,8 +35,7 @@ class Require(NamedTuple):
     indirect: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(NamedTuple):
     """One replacement: `old_version` "" means every version, `new_version` "" that `new` is a directory."""
 
     old: str
@@ -46,8 +44,7 @@ class Replace:
     new_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class GoMod:
+class GoMod(NamedTuple):
     """A go.mod file; `go` and `toolchain` are "" where there is no such line."""
 
     module: str
@@ -57,8 +54,7 @@ class GoMod:
     replaces: tuple[Replace, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GoWork:
+class GoWork(NamedTuple):
     """A go.work file; `uses` are directories as written, relative to the file's."""
 
     go: str = ""
@@ -67,8 +63,7 @@ class GoWork:
     replaces: tuple[Replace, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class VendoredModule:
+class VendoredModule(NamedTuple):
     """One module of vendor/modules.txt, with the packages taken from it; `replacement` "" for none."""
 
     path: str
@@ -78,8 +73,7 @@ class VendoredModule:
     packages: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Vendored:
+class Vendored(NamedTuple):
     """vendor/modules.txt; `workspace` tells that `go work vendor` made it."""
 
     workspace: bool
@@ -230,9 +224,9 @@ def parse_modules_txt(text: str) -> Vendored:
             )
         elif line.startswith("## ") and modules:
             if "explicit" in _annotations(line):
-                modules[-1] = replace(modules[-1], explicit=True)
+                modules[-1] = modules[-1]._replace(explicit=True)
         elif len(words) == 1 and modules:
-            modules[-1] = replace(modules[-1], packages=(*modules[-1].packages, words[0]))
+            modules[-1] = modules[-1]._replace(packages=(*modules[-1].packages, words[0]))
     return Vendored(workspace, tuple(module for module in modules if module.path))
 
 
@@ -275,7 +269,7 @@ def compare_semver(x: str, y: str) -> int:
 
 
 def _semver(text: str) -> tuple[int, int, int, tuple[tuple[int, int, str], ...]] | None:
-    match = _SEMVER.fullmatch(text)
+    match = re.fullmatch(_SEMVER, text)
     if match is None:
         return None
     major, minor, patch, pre = match.groups()

@@ -208,7 +208,7 @@ def _programs(root: str) -> list[str]:
             path = os.path.join(folder, name)
             if name[0] not in "._" and name not in {"testdata", "vendor"} and _is_program(path):
                 found.append("./" + os.path.join(above, name))
-    return found
+    return sorted(found)
 
 
 def _is_program(folder: str) -> bool:

@@ -1,4 +1,4 @@
-"""The tokens of Go source, as far as a builder needs them (the Go specification, "Lexical elements").
+"""The tokens of Go source (the Go specification, "Lexical elements").
 
 Comments, all kinds of literals, automatic semicolons, CRLF and a byte order mark are understood;
 bodies are hopped over bracket by bracket without making tokens. Operators that do not matter to
@@ -11,36 +11,33 @@ import re
 from typing import NamedTuple
 
 from hostbuild.errors import SourceError
-
-_BOM = b"\xef\xbb\xbf"
-_LETTERS = rb"A-Za-z_\x80-\xff"
-_STRING = rb'"(?:[^"\\\n]++|\\[^\n])*+"'
-_RAW = rb"`[^`]*+`"
-_RUNE = rb"'(?:[^'\\\n]++|\\[^\n])++'"
-_LINE_COMMENT = rb"//[^\n]*+"
-_BLOCK_COMMENT = rb"/\*(?:[^*]++|\*(?!/))*+\*/"
-
-#: White space and comments, possibly none. Used at a position, never to search.
-BLANK = rb"(?:[ \t\r\n]++|" + _LINE_COMMENT + rb"|" + _BLOCK_COMMENT + rb")*+"
-WORD = rb"[" + _LETTERS + rb"][0-9" + _LETTERS + rb"]*+"
-TEXT = rb"(?:" + _STRING + rb"|" + _RAW + rb")"
+from hostbuild.languages.go.literals import (
+    BLANK,
+    BLOCK_COMMENT,
+    LINE_COMMENT,
+    RAW_STRING,
+    RUNE,
+    STRING,
+    TEXT,
+    WORD,
+    decode,
+    start_of,
+    syntax_error,
+)
 
 _BLANK_AT = re.compile(BLANK).match
 _TOKEN_AT = re.compile(
     rb"(?P<word>" + WORD + rb")"
     rb"|(?P<string>" + TEXT + rb")"
-    rb"|(?P<rune>" + _RUNE + rb")"
+    rb"|(?P<rune>" + RUNE + rb")"
     rb"|(?P<number>\.?[0-9](?:[eEpP][+-]|[0-9A-Za-z_.])*+)"
     rb"|(?P<operator>\.\.\.|<-|\+\+|--|[-+*%&|^<>=!~:,.;()\[\]{}]|/(?![/*]))"
 ).match
-_HOP = re.compile(
-    rb"(?:[^\"'`/()\[\]{}]++|"
-    + rb"|".join((_STRING, _RAW, _RUNE, _LINE_COMMENT, _BLOCK_COMMENT, rb"/(?![/*])"))
-    + rb")*+"
-).match
-_COMMENTS = re.compile(
-    rb"|".join((_STRING, _RAW, _RUNE, _BLOCK_COMMENT, rb"(" + _LINE_COMMENT + rb")"))
-).finditer
+_ATOMS = rb"[^\"'`/()\[\]{}]++|" + rb"|".join(
+    (STRING, RAW_STRING, RUNE, LINE_COMMENT, BLOCK_COMMENT, rb"/(?![/*])")
+)
+#: All that is no bracket, and pairs of brackets with none inside: most of a body in few steps.
+_HOP = re.compile(rb"(?:" + _ATOMS + rb"|[(\[{](?:" + _ATOMS + rb")*+[)\]}])*+").match
 
 _KEYWORDS = (
     "break case chan const continue default defer else fallthrough for func go goto if import interface "
@@ -59,32 +56,6 @@ class Token(NamedTuple):
     kind: str
     text: str
     offset: int
-
-
-def start_of(data: bytes) -> int:
-    """Where the text begins: behind a byte order mark, if there is one."""
-    return 3 if data.startswith(_BOM) else 0
-
-
-def position(data: bytes, offset: int) -> tuple[int, int]:
-    """Line and column (bytes), both from 1, as the go command counts them."""
-    return data.count(b"\n", 0, offset) + 1, offset - data.rfind(b"\n", 0, offset)
-
-
-def syntax_error(data: bytes, name: str, offset: int, message: str) -> SourceError:
-    """The error to raise for what is wrong at `offset`; `what` begins with file:line:column."""
-    line, column = position(data, offset)
-    return SourceError(f"{name}:{line}:{column}: {message}", fix="correct the Go source")
-
-
-def decode(data: bytes) -> str:
-    """Source text as str; bytes that are not UTF-8 become what `os.fsencode` turns back."""
-    return data.decode("utf-8", "surrogateescape")
-
-
-def line_comments(data: bytes) -> list[bytes]:
-    """Every `//` comment that really is one (not inside a literal or a block comment), without CR."""
-    return [match[1].rstrip(b"\r") for match in _COMMENTS(data) if match[1] is not None]
 
 
 class Scanner:
@@ -157,34 +128,3 @@ class Scanner:
         if first == "/":
             return "comment not terminated"
         return f"unexpected character {first!r}"
-
-
-_SIMPLE_ESCAPES = {
-    b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v",
-    b"\\": b"\\", b'"': b'"',
-}  # fmt: skip
-_ESCAPE = re.compile(
-    rb"\\(?:([abfnrtv\\\"])|([0-7]{3})|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))", re.DOTALL
-)
-
-
-def unquote(literal: bytes) -> str:
-    """The value of a string literal with its quotes ("…" or `…`). Raises ValueError if it has none."""
-    inner = literal[1:-1]
-    if literal[:1] == b"`":
-        return decode(inner.replace(b"\r", b""))
-    if b"\\" in inner:
-        inner = _ESCAPE.sub(_unescape, inner)
-    return decode(inner)
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    simple, octal, byte, short, long, bad = match.groups()
-    if simple is not None:
-        return _SIMPLE_ESCAPES[simple]
-    if bad is not None:
-        raise ValueError("unknown escape")
-    if octal is not None or byte is not None:
-        value = int(octal, 8) if octal is not None else int(byte, 16)
-        return bytes((value,))  # ValueError above 255, as the specification has it
-    return chr(int(short or long, 16)).encode("utf-8")  # ValueError for surrogates and above U+10FFFF

@@ -7,7 +7,7 @@ from go.mod, go.work and vendor/modules.txt alone.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hostbuild.errors import DetectionError, SourceError
 from hostbuild.languages.go.gomod import (
@@ -25,8 +25,7 @@ from hostbuild.languages.go.gomod import (
 )
 
 
-@dataclass(frozen=True)
-class Modules:
+class Modules(NamedTuple):
     """The local modules of one build.
 
     `main` maps the path of each main module (several in a workspace) to its directory, `replaced` that
@@ -47,10 +46,10 @@ class Modules:
     problems: tuple[str, ...]
 
 
-@dataclass
 class _Found:
-    files: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.problems: list[str] = []
 
     def add(self, *paths: str) -> None:
         self.files += [path for path in paths if os.path.isfile(path)]

@@ -12,8 +12,7 @@ mask, and visited again only for platforms that are new to it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hostbuild.errors import SourceChangedError, SourceError
 from hostbuild.languages.go import embed
@@ -33,8 +32,7 @@ _PROFILE = "default.pgo"
 _PROFILE_GO_MINOR = 21
 
 
-@dataclass(frozen=True)
-class Closure:
+class Closure(NamedTuple):
     """What the build of one package depends on.
 
     `directory` and `module_root` have their links resolved; `relative` is the package's directory below
@@ -61,23 +59,27 @@ class Closure:
     cgo_packages: tuple[str, ...]
 
 
-@dataclass(slots=True)
 class _File:
     """One file of a package's directory; `mask` are the platforms it belongs to."""
 
-    path: str
-    mask: int
-    go: GoFile | None = None
+    __slots__ = ("go", "mask", "path")
+
+    def __init__(self, path: str, mask: int, go: GoFile | None = None) -> None:
+        self.path = path
+        self.mask = mask
+        self.go = go
 
 
-@dataclass(slots=True)
 class _Package:
-    """One directory, read once for all platforms."""
+    """One directory, read once for all platforms; `done` are the platforms it was visited for."""
 
-    directory: str
-    files: list[_File]
-    needs_cgo: bool
-    done: int = 0
+    __slots__ = ("directory", "done", "files", "needs_cgo")
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.files: list[_File] = []
+        self.needs_cgo = False
+        self.done = 0
 
 
 def load(
@@ -132,19 +134,19 @@ def load(
     )
 
 
-@dataclass
 class _Walk:
     """The state of one closure: packages by import path, and what is still to be visited."""
 
-    modules: Modules
-    tags: list[frozenset[str]]
-    files: set[str] = field(default_factory=set)
-    missing: set[str] = field(default_factory=set)
-    problems: list[str] = field(default_factory=list)
-    packages: dict[str, _Package] = field(default_factory=dict)
-    _elsewhere: set[str] = field(default_factory=set)
-    _queue: list[tuple[str, int]] = field(default_factory=list)
-    _embedded: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    def __init__(self, modules: Modules, tags: list[frozenset[str]]) -> None:
+        self.modules = modules
+        self.tags = tags
+        self.files: set[str] = set()
+        self.missing: set[str] = set()
+        self.problems: list[str] = []
+        self.packages: dict[str, _Package] = {}
+        self._elsewhere: set[str] = set()
+        self._queue: list[tuple[str, int]] = []
+        self._embedded: dict[tuple[str, str], list[str]] = {}
 
     def start(self, import_path: str, directory: str, also: Iterable[str]) -> str:
         """Begin with this package; its name, "" where no Go file of it belongs to a platform."""
@@ -216,7 +218,7 @@ class _Walk:
 
     def _read(self, directory: str) -> _Package:
         """All files of a directory that can belong to a build, with the platforms they belong to."""
-        package = _Package(directory, [], needs_cgo=False)
+        package = _Package(directory)
         with_cgo = without_cgo = 0
         with os.scandir(directory) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)

@@ -26,8 +26,8 @@ _MEANINGS = {
 _BUILTIN = frozenset(
     ("any", "bool", "byte", "int", "int32", "int64", "string", "uint", "[]byte", "rune", "float64", "float32")
 )
-_NAME = re.compile(r"(\*?)(\w+)(?:\.(\w+))?")
-_VERSION = re.compile(r"v[0-9]+")
+_NAME = r"(\*?)(\w+)(?:\.(\w+))?"
+_VERSION = r"v[0-9]+"
 
 _INSTANCED_HTTP = (("writer", "request"),)
 _STATIC_HTTP = (*_INSTANCED_HTTP, ("context", "writer", "request"))
@@ -63,7 +63,7 @@ def meaning(file: GoFile, text: str) -> str:
     """What a type is to func-go: one of the words above, "wrong" if surely none, "" if unknown."""
     if text == "error":
         return "error"
-    match = _NAME.fullmatch(text)
+    match = re.fullmatch(_NAME, text)
     if match is None or text in _BUILTIN:
         return "wrong"
     star, first, second = match.groups()
@@ -83,7 +83,7 @@ def _is_judged(path: str) -> bool:
 def default_name(path: str) -> str:
     """The name that an import has where none is given, by convention: the last element that is no version."""
     first, _, last = path.rpartition("/")
-    if first and _VERSION.fullmatch(last):
+    if first and re.fullmatch(_VERSION, last):
         last = first.rpartition("/")[2]
     return last
 

@@ -41,7 +41,7 @@ _PINNED = {
     "GOWASM": "",
 }
 
-_VERSION = re.compile(r"\bgo1(?:\.\d+)*(?:(?:rc|beta)\d+)?[^\s]*|\bdevel [^\n]*")
+_VERSION = re.compile(r"\bgo1\S*")
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _tree_version(tree: str) -> str:
             first = stream.readline(200).decode("utf-8", "replace").strip()
     except OSError:
         return ""
-    return first if first.startswith(("go", "devel")) else ""
+    return first if first.startswith("go1") else ""
 
 
 def _identity(path: str) -> str:
@@ -259,7 +259,7 @@ def _ask(go: str, cwd: str, environment: Mapping[str, str], probe: Probe | None)
         raise ToolError(
             f"{go} does not tell its version", why="`go version` printed something else", detail=output
         )
-    return match.group().removesuffix(" ").strip()
+    return match.group()
 
 
 def _probe(argv: tuple[str, ...] | list[str], cwd: str, environment: Mapping[str, str]) -> str:

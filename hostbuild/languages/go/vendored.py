@@ -41,11 +41,6 @@ class VendorDir:
         return f"module {self.path}\n" + (f"\ngo {self.go}\n" if self.go else "")
 
 
-def is_vendored(module_dir: str) -> bool:
-    """Whether the go command would use vendor/ of this module."""
-    return os.path.isfile(os.path.join(module_dir, _MODULES))
-
-
 def read_vendored(module_dir: str, invoke: str) -> dict[str, VendorDir]:
     """The modules of which vendor/ holds packages, by path. Raises SourceError where one has no version."""
     with open(os.path.join(module_dir, _MODULES), encoding="utf-8", errors="replace") as stream:
