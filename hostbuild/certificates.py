@@ -11,8 +11,8 @@ import os
 from hostbuild.errors import StoreError
 from hostbuild.model import Entry
 
-#: Where Debian's and Red Hat's libraries, and Go's crypto/x509, look for them.
-PATHS = ("etc/pki/tls/certs/ca-bundle.crt", "etc/ssl/certs/ca-certificates.crt")
+#: The two places that knative func uses; Go's crypto/x509, OpenSSL and others look into the latter first.
+PATHS = ("etc/pki/tls/certs/ca-certificates.crt", "etc/ssl/certs/ca-certificates.crt")
 
 
 def bundle_path() -> str:

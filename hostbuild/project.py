@@ -176,9 +176,10 @@ def _stamps(
     request: BuildRequest, inspection: Inspection, history: History, created: str
 ) -> tuple[Pairs, Pairs]:
     if not _stamped(request, inspection):
-        return inspection.env, ()
+        return inspection.env, inspection.labels
     env = (*inspection.env, ("FUNC_CREATED", created), ("FUNC_VERSION", history.version))
-    return env, ((_REVISION, history.revision),) if history.revision else ()
+    revision = ((_REVISION, history.revision),) if history.revision else ()
+    return env, (*inspection.labels, *revision)
 
 
 def _plan(

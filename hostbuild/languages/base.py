@@ -81,6 +81,7 @@ class Inspection:
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     env: Pairs = ()
+    labels: Pairs = ()
     needs_certificates: bool = True
     default_base: str = "scratch"
     trees: Mapping[str, str] = field(default_factory=dict)

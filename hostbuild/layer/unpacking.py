@@ -109,6 +109,7 @@ def _remove_hidden(root: str, member: Member) -> None:
     above, name = os.path.split(member.path)
     if not name.startswith(_WHITEOUT):
         return
+    _refuse_outside(member.path)
     directory = _follow(root, above)
     if name == _OPAQUE:
         if _is_directory(directory):
@@ -123,8 +124,7 @@ def _remove_hidden(root: str, member: Member) -> None:
 
 def _place(root: str, path: str) -> str:
     """Where a member goes: its directory's links are followed within the root, its own name is not."""
-    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
-        raise _outside(path, "it is absolute or holds '..'")
+    _refuse_outside(path)
     above, name = os.path.split(path)
     return os.path.join(_follow(root, above), name) if name and name != "." else root
 
@@ -167,6 +167,11 @@ def _is_directory(path: str) -> bool:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _refuse_outside(path: str) -> None:
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise _outside(path, "it is absolute or holds '..'")
 
 
 def _outside(path: str, why: str) -> InvalidDocumentError:

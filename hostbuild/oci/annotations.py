@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hostbuild.errors import InvalidPlatformError, InvalidValueError
-from hostbuild.model import Pairs
+from hostbuild.oci.fields import Pairs
 from hostbuild.oci.layout import REFERENCE_NAME
 from hostbuild.oci.platform import Platform
 from hostbuild.oci.quoting import quote

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hostbuild.errors import InvalidPlatformError, InvalidValueError
-from hostbuild.model import Pairs
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
+from hostbuild.oci.fields import Pairs
 from hostbuild.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from hostbuild.oci.platform import Platform
 from hostbuild.oci.quoting import quote
@@ -104,12 +104,16 @@ def compose_image(spec: ImageSpec, base: BaseImage | None) -> ComposedImage:
 
     if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", spec.created, re.ASCII) is None:
         raise InvalidValueError(
-            f"{quote(spec.created)} is not a time that an image can have", why="it must be RFC 3339 in UTC"
+            f"{quote(spec.created)} is not a time that an image can have",
+            why="it must be RFC 3339, in UTC, in whole seconds, and in a year of four digits",
+            fix="give a time such as 2024-05-01T12:00:00Z (SOURCE_DATE_EPOCH=1714564800)",
         )
     below, diff_ids, history = layers_of(base, spec.created) if base else ((), (), ())
     if not spec.layers and not below:
         raise InvalidValueError(
-            "the image has no layers", why="the image specification asks for one at least"
+            "the image has no layers",
+            why="the image specification asks for one at least",
+            fix="ship a file, or use a base image",
         )
     platform = _platform(spec.platform, base)
     config = ImageConfig(
@@ -147,13 +151,23 @@ def compose_index(
 
     manifests = tuple(children)
     if not manifests:
-        raise InvalidValueError("the image has no platform", fix="name one, such as linux/amd64")
+        raise InvalidValueError(
+            "the image has no platform", why="an index names one manifest at least", fix="name linux/amd64"
+        )
     seen: set[Platform] = set()
     for child in manifests:
         if child.platform is None:
-            raise InvalidValueError(f"the manifest {child.digest} has no platform")
+            raise InvalidValueError(
+                f"the manifest {child.digest} has no platform",
+                why="nobody could tell which machines it is for",
+                fix="give its descriptor a platform",
+            )
         if child.platform in seen:
-            raise InvalidValueError(f"the image has two manifests for {child.platform}")
+            raise InvalidValueError(
+                f"the image has two manifests for {child.platform}",
+                why="the second one would never be used",
+                fix="name each platform once",
+            )
         seen.add(child.platform)
     data = Index(manifests=manifests, annotations=dict(annotations)).encode()
     return data, Descriptor.of(OCI_INDEX, data)

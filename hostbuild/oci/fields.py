@@ -12,6 +12,9 @@ from hostbuild.oci.quoting import describe, quote
 
 _T = TypeVar("_T")
 
+#: Names with their values, in the order given; the same type as `hostbuild.model.Pairs`.
+Pairs = tuple[tuple[str, str], ...]
+
 #: image-spec's Go types hold sizes as int64.
 MAX_INT64 = 2**63 - 1
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from hostbuild.errors import InvalidDocumentError, InvalidValueError
-from hostbuild.oci.quoting import quote
+from hostbuild.oci.quoting import describe, quote
 
 #: Bytes that a document may have: what registries must take of a manifest (distribution specification).
 MAX_DOCUMENT = 4 * 1024 * 1024
@@ -71,11 +71,13 @@ def parse_object(data: bytes, what: str, limit: int = MAX_DOCUMENT) -> dict[str,
             f"{what} is not JSON", f"line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
     except ValueError:  # Python refuses to read integers of thousands of digits
-        raise _invalid(f"{what} holds a number that is too long", "") from None
+        raise _invalid(
+            f"{what} holds a number that is too long", "no number there needs so many digits"
+        ) from None
     except RecursionError:
         raise _too_deep(what) from None
     if not isinstance(value, dict):
-        raise _invalid(f"{what} is not a JSON object", "")
+        raise _invalid(f"{what} is not a JSON object", f"it is {describe(value)}")
     _check_depth(value, what)
     _check_text(value, data, what)
     return value

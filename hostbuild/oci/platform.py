@@ -141,7 +141,9 @@ def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
     """All platforms of comma-separated texts, each once, in the order given. Raises InvalidPlatformError."""
     parts = [part.strip() for text in texts for part in text.split(",")]
     if not parts:
-        raise InvalidPlatformError("no platform is given", fix="name one, such as linux/amd64")
+        raise InvalidPlatformError(
+            "no platform is given", why="an image is for one at least", fix="name one, such as linux/amd64"
+        )
     return tuple(dict.fromkeys(Platform.parse(part) for part in parts))
 
 

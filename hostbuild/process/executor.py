@@ -18,6 +18,7 @@ from hostbuild.errors import BuildTimeoutError, HostbuildError
 from hostbuild.model import Event, EventCallback
 from hostbuild.process import command
 from hostbuild.process.groups import TOOL_GRACE, Group, ToolGroups, uninterrupted
+from hostbuild.process.liveness import builder_mark
 from hostbuild.process.marks import Marks
 
 
@@ -141,7 +142,7 @@ class InlineExecutor:
     """
 
     def __init__(self, marks: Marks | None = None) -> None:
-        self._marks = marks or Marks()
+        self._marks = replace(marks or Marks(), builder=builder_mark())
 
     def run(
         self, tasks: Sequence[Task], on_event: EventCallback, *, timeout: float | None = None

@@ -13,13 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from hostbuild.errors import InvalidDocumentError
-from hostbuild.process import marks as mark_names
 from hostbuild.process import procfs
-from hostbuild.process.marks import Marks
+from hostbuild.process.marks import OWNER, Marks
 
 if TYPE_CHECKING:
     import psutil
@@ -179,20 +178,32 @@ def find_marked(wanted: Marks | None = None) -> list[Marked]:
                 continue
             identity = Identity.of(process.pid)
             environment = process.environ()
-            marked = wanted.carried_by(environment) if wanted else bool(environment.get(mark_names.OWNER))
+            marked = wanted.carried_by(environment) if wanted else bool(environment.get(OWNER))
             # The identity was read first: were the pid reused since, it would not be alive now.
             if marked and _namespaces(process.pid) == namespaces and state_of(identity) == "alive":
-                names = (mark_names.BUILD_ID, mark_names.OWNER, mark_names.RUN)
-                carried = Marks(*(environment.get(name, "") for name in names))
-                found.append(Marked(identity, carried, process.name()))
+                found.append(Marked(identity, Marks.of(environment), process.name()))
     return found
 
 
+def builder_mark() -> str:
+    """The value of the mark that names this process as the builder; `find_orphans` reads it."""
+    me = Identity.current()
+    return f"{me.pid}:{me.start_ticks}"
+
+
+def _builder_lives(mark: str) -> bool:
+    pid, _, ticks = mark.partition(":")
+    if not (pid.isdecimal() and ticks.isdecimal() and int(pid)):
+        return False
+    return state_of(replace(Identity.current(), pid=int(pid), start_ticks=int(ticks))) == "alive"
+
+
 def find_orphans(is_free: Callable[[str], bool]) -> list[Marked]:
-    """The marked processes whose owner is dead.
+    """The marked processes whose builder is dead.
 
     `is_free(owner)` tells whether nobody holds the lock of the staging directory `owner`; that lock, which
-    the kernel frees, is the truth about a builder's life.
+    the kernel frees, is the truth about a builder's life. But the directory may be removed under a living
+    builder, lock and all: so a process whose builder's identity lives is no orphan either.
     """
     answers: dict[str, bool] = {}
     orphans = []
@@ -200,7 +211,7 @@ def find_orphans(is_free: Callable[[str], bool]) -> list[Marked]:
         owner = marked.marks.owner
         if owner not in answers:
             answers[owner] = is_free(owner)
-        if answers[owner]:
+        if answers[owner] and not _builder_lives(marked.marks.builder):
             orphans.append(marked)
     return orphans
 

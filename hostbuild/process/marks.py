@@ -12,21 +12,29 @@ from dataclasses import dataclass
 BUILD_ID = "HOSTBUILD_BUILD_ID"
 OWNER = "HOSTBUILD_OWNER"
 RUN = "HOSTBUILD_RUN"
+BUILDER = "HOSTBUILD_BUILDER"
 
 
 @dataclass(frozen=True)
 class Marks:
     """`build_id`: what is being built. `owner`: the staging directory, whose lock tells whether the builder
-    lives. `run`: one executor's random word. An empty one is not set.
+    lives. `run`: one executor's random word. `builder`: the process that started it, as
+    `liveness.builder_mark` writes it. An empty one is not set.
     """
 
     build_id: str = ""
     owner: str = ""
     run: str = ""
+    builder: str = ""
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Marks:
+        """The marks that a process with this environment carries."""
+        return cls(*(environment.get(name, "") for name in (BUILD_ID, OWNER, RUN, BUILDER)))
 
     def environment(self) -> dict[str, str]:
         """The variables to add to a process's environment."""
-        pairs = ((BUILD_ID, self.build_id), (OWNER, self.owner), (RUN, self.run))
+        pairs = ((BUILD_ID, self.build_id), (OWNER, self.owner), (RUN, self.run), (BUILDER, self.builder))
         return {name: value for name, value in pairs if value}
 
     def carried_by(self, environment: Mapping[str, str]) -> bool:

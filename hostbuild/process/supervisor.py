@@ -31,7 +31,7 @@ from hostbuild.model import Event, EventCallback
 from hostbuild.process import frames
 from hostbuild.process.executor import Task, failed_in
 from hostbuild.process.groups import TOOL_GRACE, Group, end_groups, uninterrupted
-from hostbuild.process.liveness import end_marked
+from hostbuild.process.liveness import builder_mark, end_marked
 from hostbuild.process.marks import Marks
 from hostbuild.process.subreaper import reap
 from hostbuild.process.workers import WorkerProcess, make_setup
@@ -68,7 +68,7 @@ class LocalExecutor:
         if jobs < 1:
             raise ValueError(f"jobs must be at least 1, not {jobs}")
         self._jobs = jobs
-        self._marks = replace(marks or Marks(), run=os.urandom(8).hex())
+        self._marks = replace(marks or Marks(), run=os.urandom(8).hex(), builder=builder_mark())
         self._environment = {**environment, **self._marks.environment()}
         self._preload = tuple(preload)
         self._workers: list[WorkerProcess] = []

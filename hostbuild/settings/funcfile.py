@@ -50,7 +50,7 @@ def read_function(root: str, environ: Mapping[str, str]) -> FunctionFile | None:
     try:
         with open(path, "rb") as stream:
             data = stream.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # that there is no directory is said by who looks at it
         return None
     except OSError as error:
         raise SettingsError("cannot read func.yaml", why=error.strerror or str(error)) from None
@@ -173,7 +173,8 @@ def _environment(value: _Value | None, field: str, environ: Mapping[str, str]) -
             if _is_cluster_only(text.value):
                 continue  # all of a secret or config map: the cluster's business
             raise SettingsError(
-                f"{text.where}: a value in {field} has no name", fix="add `name: NAME`, or remove the item"
+                f"{(name or text).where}: a value in {field} has no name",
+                fix="add `name: NAME`, or remove the item",
             )
         if name is None or not isinstance(name.value, str):
             raise SettingsError(

@@ -87,7 +87,7 @@ class Cache:
         """
         if _producing.get():
             raise RuntimeError("Cache.produce does not nest")
-        value = self.recorded(key)
+        value = None if anew else self.recorded(key)
         if value is not None:
             return value, False
         lock = os.path.join(self._locks, stripe(key))

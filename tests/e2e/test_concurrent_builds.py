@@ -54,7 +54,7 @@ def test_a_second_build_of_the_same_is_told_so(
     hostbuild: Hostbuild, go_wrapper: GoWrapper, tmp_path: Path
 ) -> None:
     root = make_source(tmp_path / "src", HELLO)
-    with paused(hostbuild, go_wrapper, root, *NAME) as first:
+    with paused(hostbuild, go_wrapper, root, *NAME, "-j", "1") as first:
         calls = go_wrapper.builds()
         second = hostbuild("build", root, *NAME, env=go_wrapper.env)
         second.fails(75, str(first.pid))
@@ -182,7 +182,7 @@ def test_variants_of_one_architecture_do_not_collide(hostbuild: Hostbuild, tmp_p
     root = make_source(tmp_path / "src", HELLO)
     layout = hostbuild.build(root, *NAME, "--platform", ",".join(platforms))
     assert tuple(layout.images) == platforms
-    binaries = {image.files["app/src"].data for image in layout.images.values()}
+    binaries = {image.files["app/hello"].data for image in layout.images.values()}
     assert len(binaries) == 5
 
 

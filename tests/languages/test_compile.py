@@ -95,9 +95,7 @@ def test_a_program_is_named_as_go_names_it_and_brings_its_data(tmp_path: Path) -
     assert (found.entrypoint, found.cmd) == (("/app/go-program",), ())
     assert found.trees == {"/var/run/ko": str(root / "kodata")}
     assert found.env == (("KO_DATA_PATH", "/var/run/ko"),)
-    tree = build(
-        root, tmp_path / "work", options={"ldflags": "-s -w -X main.version=v7", "tags": "netgo,osusergo"}
-    )
+    tree = build(root, tmp_path / "work", options={"ldflags": "-s -w -X main.version=v7", "tags": "one,two"})
     folder, entry = tree.entries
     assert (folder.path, folder.kind, folder.uid) == ("app", "dir", 0)
     assert (entry.path, entry.mode, entry.uid, entry.gid) == ("app/go-program", 0o755, 0, 0)
@@ -107,10 +105,12 @@ def test_a_program_is_named_as_go_names_it_and_brings_its_data(tmp_path: Path) -
         assert "kodata" in get(url + "/public/hello.txt")[0]
 
 
-@pytest.mark.parametrize("platform", ["linux/amd64", "linux/arm64", "linux/arm/v7"])
-@pytest.mark.parametrize("example", ["go-function", "go-program"])
+@pytest.mark.parametrize(
+    ("example", "platform"),
+    [("go-function", "linux/amd64"), ("go-function", "linux/arm64"), ("go-program", "linux/arm/v7")],
+)
 def test_two_checkouts_give_one_binary(
-    tmp_path: Path, platform: str, example: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, example: str, platform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     binaries = []
     for place, umask, zone in (("a", 0o022, "UTC"), ("some/deeper/place", 0o077, "Asia/Kathmandu")):
@@ -174,7 +174,7 @@ def test_a_function_in_a_workspace(tmp_path: Path) -> None:
     for place in ("one", "another/two"):
         root = workspace(tmp_path / place, {"go.mod": module(go="1.18"), "handle.go": LIB_FUNCTION})
         before = snapshot(root)
-        tree = build(root / "app", tmp_path / place / "work")
+        tree = build(root / "app", tmp_path / "work" / place)
         assert snapshot(root) == before
         binaries.append(content(tree))
     assert binaries[0] == binaries[1], "no path of the workspace is in the binary"
@@ -189,7 +189,7 @@ def test_a_program_in_a_workspace_that_lacks_checksums(tmp_path: Path) -> None:
         root = workspace(tmp_path / place, {**app, "main.go": PROGRAM})
         before = snapshot(root)
         context = Recorder()
-        binaries.append(content(build(root / "app", tmp_path / place / "work", context=context)))
+        binaries.append(content(build(root / "app", tmp_path / "work" / place, context=context)))
         assert context.verbs == ["build", "list", "build"]
         assert snapshot(root) == before, "the go command itself would write go.work.sum"
         said = [event.message for event in context.events if not event.message.startswith("go: downloading")]

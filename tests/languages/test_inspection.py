@@ -14,6 +14,7 @@ from hostbuild.errors import DetectionError, ToolError, UsageError
 from hostbuild.languages.base import Inspection, Project
 from hostbuild.languages.go import LANGUAGE
 from hostbuild.languages.go.inspection import executable_name
+from hostbuild.oci.platform import Platform
 from tests.languages import go_project
 from tests.languages.go_project import PLAIN, write
 
@@ -211,7 +212,7 @@ def test_a_platform_that_go_lacks_is_refused_before_any_build(
         LANGUAGE.inspect(
             Project(
                 root=str(function),
-                platforms=(go_project.Platform("linux", "arm", "v8"),),
+                platforms=(Platform("linux", "arm", "v8"),),
                 environment=environment,
                 digest_file=go_project.sha256,
             )

@@ -99,7 +99,7 @@ parts = st.sampled_from(["a", "b", "-", "a-", "a.", "0", "ab"])
 paths = st.lists(st.lists(parts, min_size=1, max_size=3).map("/".join), unique=True, max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(paths=paths, kinds=st.lists(st.booleans(), min_size=12, max_size=12))
 def test_conflicts_are_found_exactly(paths: list[str], kinds: list[bool]) -> None:
     leaves = {path for path, leaf in zip(paths, kinds, strict=False) if leaf}

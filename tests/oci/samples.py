@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hostbuild.errors import HostbuildError
 from hostbuild.oci.compose import BaseImage, ImageSpec, LayerRef
 from hostbuild.oci.config import ImageConfig
 from hostbuild.oci.descriptor import Descriptor
@@ -22,9 +23,16 @@ CREATED = "2024-05-01T12:00:00Z"
 
 
 def layer(name: str) -> LayerRef:
-    return LayerRef(
-        Descriptor.of(OCI_LAYER_GZIP, name.encode()), Digest.of(b"diff " + name.encode()), f"make {name}"
-    )
+    data = name.encode()
+    return LayerRef(Descriptor.of(OCI_LAYER_GZIP, data), Digest.of(b"diff " + data), f"make {name}")
+
+
+def assert_explains(error: HostbuildError) -> None:
+    """The error says what, why and what to do, in one line each that a terminal may show."""
+    for text in (error.what, error.why, error.fix):
+        assert text, repr(error.what)
+        assert text.isprintable()
+        assert len(text) < 600
 
 
 def spec(platform: str = "linux/amd64", **more: Any) -> ImageSpec:
@@ -37,7 +45,7 @@ def spec(platform: str = "linux/amd64", **more: Any) -> ImageSpec:
     return ImageSpec(**values)
 
 
-BASE_CONFIG: dict[str, object] = {
+BASE_CONFIG: dict[str, Any] = {
     "architecture": "amd64",
     "os": "linux",
     "os.version": "12.1",
@@ -72,7 +80,7 @@ BASE_CONFIG: dict[str, object] = {
     ],
 }
 
-BASE_MANIFEST: dict[str, object] = {
+BASE_MANIFEST: dict[str, Any] = {
     "schemaVersion": 2,
     "mediaType": DOCKER_MANIFEST,
     "config": Descriptor.of(DOCKER_CONFIG, b"config").to_json(),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hostbuild.errors import InvalidValueError
 from hostbuild.oci.annotations import parse_annotations
 from hostbuild.oci.platform import Platform
+from tests.oci.samples import assert_explains
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 
@@ -83,4 +84,4 @@ def test_any_text_is_an_annotation_or_the_typed_error(text: str) -> None:
     try:
         assert parse_annotations([text]).entries
     except InvalidValueError as error:
-        assert error.what.isprintable()
+        assert_explains(error)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hostbuild.model import Event
@@ -68,6 +70,17 @@ class Word:
     def wait_gone(self) -> None:
         """Wait until nobody carries the mark."""
         wait_until(lambda: not self.carriers(), lambda: f"left: {self.carriers()}")
+
+
+@contextmanager
+def held_owner(directory: Path) -> Iterator[str]:
+    """A directory for the owner's mark, with its lock held.
+
+    Other tests, and builds on this machine, end what a dead builder left: to them this one lives.
+    """
+    with open(directory / "owner.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield str(directory)
 
 
 def wait_until(reached: Callable[[], bool], explain: Callable[[], str] = lambda: "") -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -14,6 +15,7 @@ from hostbuild.errors import InvalidDocumentError
 from hostbuild.process import procfs
 from hostbuild.process.liveness import (
     Identity,
+    builder_mark,
     end_marked,
     end_processes,
     find_marked,
@@ -22,7 +24,9 @@ from hostbuild.process.liveness import (
 )
 from hostbuild.process.marks import Marks
 
-from .helpers import Word, wait_until
+from .helpers import Word, held_owner, wait_until
+
+Sleeper = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -33,13 +37,31 @@ def word() -> Iterator[Word]:
 
 
 @pytest.fixture
+def owner(tmp_path: Path) -> Iterator[str]:
+    with held_owner(tmp_path) as directory:
+        yield directory
+
+
+@pytest.fixture
 def without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a system without /proc: psutil is asked."""
     monkeypatch.setattr(procfs, "available", lambda: False)
 
 
-def sleeper(word: Word, **marks: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["sleep", "1000"], env={**word.environment(), **Marks(**marks).environment()})
+@pytest.fixture
+def sleeper(word: Word) -> Iterator[Sleeper]:
+    """Starts processes that sleep, with marks; kills them at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(**marks: str) -> subprocess.Popen[bytes]:
+        environment = {**word.environment(), **Marks(**marks).environment()}
+        started.append(subprocess.Popen(["sleep", "1000"], env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def test_this_process_is_alive_and_the_same_each_time() -> None:
@@ -83,8 +105,8 @@ def test_a_reused_pid_is_dead() -> None:
     assert state_of(replace(me, start_ticks=me.start_ticks - 1)) == "dead"
 
 
-def test_ended_zombie_and_reaped_are_dead(word: Word) -> None:
-    process = sleeper(word)
+def test_ended_zombie_and_reaped_are_dead(sleeper: Sleeper) -> None:
+    process = sleeper()
     identity = Identity.of(process.pid)
     assert state_of(identity) == "alive"
     process.kill()
@@ -131,8 +153,8 @@ def test_before_the_last_boot_of_this_very_machine_is_dead(monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("without_proc")
-def test_without_proc_psutil_tells(word: Word) -> None:
-    process = sleeper(word)
+def test_without_proc_psutil_tells(sleeper: Sleeper) -> None:
+    process = sleeper()
     identity = Identity.of(process.pid)
     assert identity.start_ticks > 0
     assert state_of(identity) == "alive"
@@ -150,30 +172,34 @@ def test_the_own_identity_needs_no_psutil() -> None:
     assert output == "[]\n"
 
 
-def test_marked_processes_are_found_by_all_the_marks_asked_for(word: Word) -> None:
-    mine = sleeper(word, owner=f"/{word.text}", build_id="b1", run="r1")
-    other = sleeper(word, owner=f"/{word.text}", build_id="b2")
-    unmarked = sleeper(word)
-    try:
-        found = {marked.identity.pid: marked for marked in find_marked(Marks(owner=f"/{word.text}"))}
-        assert set(found) == {mine.pid, other.pid}
-        assert found[mine.pid].marks == Marks("b1", f"/{word.text}", "r1")
-        assert found[mine.pid].command == "sleep"
-        both = find_marked(Marks(owner=f"/{word.text}", build_id="b2"))
-        assert [marked.identity.pid for marked in both] == [other.pid]
-        assert find_marked(Marks(owner=f"/{word.text}", build_id="b3")) == []
-        assert {mine.pid, other.pid} <= {marked.identity.pid for marked in find_marked()}
-        assert find_marked(Marks()) == []
-        free = {marked.identity.pid for marked in find_orphans(lambda owner: owner == f"/{word.text}")}
-        assert free == {mine.pid, other.pid}
-        assert find_orphans(lambda _owner: False) == []
-    finally:
-        for process in (mine, other, unmarked):
-            process.kill()
-            process.wait()
+def test_marked_processes_are_found_by_all_the_marks_asked_for(sleeper: Sleeper, owner: str) -> None:
+    mine = sleeper(owner=owner, build_id="b1", run="r1")
+    other = sleeper(owner=owner, build_id="b2")
+    sleeper()
+    found = {marked.identity.pid: marked for marked in find_marked(Marks(owner=owner))}
+    assert set(found) == {mine.pid, other.pid}
+    assert found[mine.pid].marks == Marks("b1", owner, "r1")
+    assert found[mine.pid].command == "sleep"
+    both = find_marked(Marks(owner=owner, build_id="b2"))
+    assert [marked.identity.pid for marked in both] == [other.pid]
+    assert find_marked(Marks(owner=owner, build_id="b3")) == []
+    assert {mine.pid, other.pid} <= {marked.identity.pid for marked in find_marked()}
+    assert find_marked(Marks()) == []
 
 
-def test_neither_itself_nor_an_ancestor_is_found(word: Word) -> None:
+def test_an_orphan_has_a_free_owner_and_no_living_builder(sleeper: Sleeper, owner: str) -> None:
+    sleeper(owner=owner, builder=builder_mark())
+    orphans = [
+        sleeper(owner=owner),
+        sleeper(owner=owner, builder=f"{os.getpid()}:1"),  # a reused pid
+        sleeper(owner=owner, builder="who?"),
+    ]
+    found = {marked.identity.pid for marked in find_orphans(lambda asked: asked == owner)}
+    assert found == {process.pid for process in orphans}
+    assert find_orphans(lambda _asked: False) == []
+
+
+def test_neither_itself_nor_an_ancestor_is_found(word: Word, owner: str) -> None:
     code = (
         "import os; from hostbuild.process.liveness import find_marked;"
         "from hostbuild.process.marks import Marks;"
@@ -182,7 +208,7 @@ def test_neither_itself_nor_an_ancestor_is_found(word: Word) -> None:
     script = f'sleep 1000 & {sys.executable} -c "{code}"; kill $!'
     output = subprocess.run(
         ["/bin/sh", "-c", script],
-        env={**word.environment(), "HOSTBUILD_OWNER": f"/{word.text}"},
+        env={**word.environment(), "HOSTBUILD_OWNER": owner},
         capture_output=True,
         text=True,
         check=True,
@@ -190,8 +216,8 @@ def test_neither_itself_nor_an_ancestor_is_found(word: Word) -> None:
     assert output.stdout == "1\n"
 
 
-def test_processes_are_ended_by_identity_only(word: Word) -> None:
-    process = sleeper(word)
+def test_processes_are_ended_by_identity_only(sleeper: Sleeper) -> None:
+    process = sleeper()
     identity = Identity.of(process.pid)
     assert end_processes([replace(identity, start_ticks=identity.start_ticks - 1)]) == []
     assert process.poll() is None
@@ -200,12 +226,12 @@ def test_processes_are_ended_by_identity_only(word: Word) -> None:
     assert end_processes([identity]) == []
 
 
-def test_what_ignores_term_or_is_stopped_is_ended_too(word: Word) -> None:
+def test_what_ignores_term_or_is_stopped_is_ended_too(word: Word, sleeper: Sleeper) -> None:
     script = "trap '' TERM; echo up; while :; do sleep 1; done"
     stubborn = subprocess.Popen(["/bin/sh", "-c", script], env=word.environment(), stdout=subprocess.PIPE)
     assert stubborn.stdout is not None
     stubborn.stdout.readline()
-    stopped = sleeper(word)
+    stopped = sleeper()
     os.kill(stopped.pid, 19)
     identities = [Identity.of(stubborn.pid), Identity.of(stopped.pid)]
     assert end_processes(identities, grace=0.3) == identities
@@ -216,16 +242,16 @@ def test_what_ignores_term_or_is_stopped_is_ended_too(word: Word) -> None:
         assert "sleep 1 " in line
 
 
-def test_what_is_forked_while_its_parent_is_ended_is_ended_too(word: Word) -> None:
+def test_what_is_forked_while_its_parent_is_ended_is_ended_too(word: Word, owner: str) -> None:
     script = "trap 'sleep 1000 & exit' TERM; echo up; while :; do sleep 0.1; done"
     process = subprocess.Popen(
         ["/bin/sh", "-c", script],
-        env={**word.environment(), "HOSTBUILD_OWNER": f"/{word.text}"},
+        env={**word.environment(), "HOSTBUILD_OWNER": owner},
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     process.stdout.readline()
-    ended = end_marked(Marks(owner=f"/{word.text}"), grace=1.0)
+    ended = end_marked(Marks(owner=owner), grace=1.0)
     assert process.pid in {marked.identity.pid for marked in ended}
     assert word.carriers() == []
     process.wait()

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import hostbuild
 from hostbuild.errors import BuildTimeoutError, HostbuildError, ToolError, WorkerDiedError
 from hostbuild.model import Event
+from hostbuild.process import supervisor
 from hostbuild.process.executor import Task
 from hostbuild.process.marks import Marks
 from hostbuild.process.procfs import read_stat
@@ -346,21 +348,52 @@ def test_descriptors_are_not_leaked(word: Word, recorder: Recorder) -> None:
 # Timeouts and interruptions.
 
 
+class Clock(Recorder):
+    """An event callback that lets the supervisor's time pass when a message comes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self._message = message
+        self._ahead = 0.0
+
+    def __call__(self, event: Event) -> None:
+        super().__call__(event)
+        if event.message == self._message:
+            self._ahead = 1000.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
 @pytest.mark.parametrize("name", ["run_script", "run_and_hang"])
-def test_a_timeout_ends_everything_and_says_what_was_to_do(word: Word, recorder: Recorder, name: str) -> None:
+def test_a_timeout_ends_everything_and_says_what_was_to_do(
+    word: Word, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    clock = Clock("tool is up")
+    monkeypatch.setattr(supervisor, "time", clock)
     tasks = [task(name, POLITE, "linux/arm64"), task("double", 1, "linux/arm/v7")]
     with pytest.raises(BuildTimeoutError) as caught:
-        run(word, recorder, *tasks, jobs=1, timeout=1.0)
-    assert caught.value.what == "the build took longer than 1 s and was stopped"
+        run(word, clock, *tasks, jobs=1, timeout=1000.0)
+    assert caught.value.what == "the build took longer than 1000 s and was stopped"
     assert caught.value.why == "still to do: linux/arm64 (sh), linux/arm/v7 (not begun)"
     assert "--timeout" in caught.value.fix
     assert word.carriers() == []
 
 
-def test_a_worker_that_hangs_in_c_is_killed(word: Word, recorder: Recorder) -> None:
+def test_a_worker_that_hangs_in_c_is_killed(word: Word, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock("holding")
+    monkeypatch.setattr(supervisor, "time", clock)
     with pytest.raises(BuildTimeoutError):
-        run(word, recorder, task("hold_gil"), timeout=1.0)
-    assert recorder.messages("output") == ["holding"]
+        run(word, clock, task("hold_gil"), timeout=1000.0)
+    assert clock.messages("output") == ["holding"]
+
+
+def test_a_timeout_ends_a_wait_in_which_nothing_happens(word: Word, recorder: Recorder) -> None:
+    with pytest.raises(BuildTimeoutError):
+        run(word, recorder, task("where", 1000.0), timeout=0.2)
 
 
 class Interruption(BaseException):

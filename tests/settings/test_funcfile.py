@@ -63,7 +63,7 @@ def test_templates_are_resolved_and_the_clusters_never_enter() -> None:
         ("run:\n  envs: 5\n", "func.yaml:2:9", "not a list"),
         ("run:\n  envs:\n  - name: A\n", "func.yaml:3:11", "the value of A in run.envs is null"),
         ("run:\n  envs:\n  - name: A\n    value:\n", "func.yaml:4:11", "the value of A in run.envs is null"),
-        ("run:\n  envs:\n  - name:\n    value: x\n", "func.yaml:4:12", "has no name"),
+        ("run:\n  envs:\n  - name:\n    value: x\n", "func.yaml:3:10", "has no name"),
         ("run:\n  envs:\n  - name:\n    value:\n", "func.yaml:3:10", "a name in run.envs is null"),
         ("run:\n  envs:\n  - name: 'A=B'\n    value: x\n", "func.yaml:3:11", "not a variable's name"),
         ("run:\n  envs:\n  - name: A\n    value: '{{ env:NO }}'\n", "func.yaml:4:12", "not set"),

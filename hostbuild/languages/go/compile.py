@@ -39,16 +39,13 @@ def platform_trees(job: PlatformJob, context: Context) -> tuple[Tree, ...]:
     """
     recipe = job.recipe
     work = os.path.join(job.work, job.platform.slug)
-    os.makedirs(work, exist_ok=True)
-    binary = os.path.join(work, os.path.basename(str(recipe["binary"])))
+    stage, output = os.path.join(work, "stage"), os.path.join(work, "bin")
+    os.makedirs(stage, exist_ok=True)
+    os.makedirs(output, exist_ok=True)
+    binary = os.path.join(output, os.path.basename(str(recipe["binary"])))
     run = _Go(job, context)
-    if recipe["kind"] == "function":
-        stage = os.path.join(work, "stage")
-        os.makedirs(stage, exist_ok=True)
-        build = _function(recipe, run, stage)
-    else:
-        build = _program(recipe, run, work)
-    run.build(build, binary)
+    make = _function if recipe["kind"] == "function" else _program
+    run.build(make(recipe, run, stage), binary)
     return (Tree("go", _entries(recipe, binary), _created_by(recipe)),)
 
 
@@ -126,12 +123,10 @@ class _Go:
             self._say(line)
 
 
-def _program(recipe: Mapping[str, Any], run: _Go, work: str) -> _Build:
+def _program(recipe: Mapping[str, Any], run: _Go, stage: str) -> _Build:
     flags = _mod_flag(recipe)
     if not run.go_work or recipe["vendor"]:
         return _Build(".", flags)
-    stage = os.path.join(work, "stage")
-    os.makedirs(stage, exist_ok=True)
     sums = _stage_sums(run, stage)
     overlay = os.path.join(stage, "overlay.json")
     scaffold.write_overlay(overlay, {workspace.sum_path(run.go_work): sums})
@@ -172,7 +167,9 @@ def _function(recipe: Mapping[str, Any], run: _Go, stage: str) -> _Build:
         run.check(["list", f"-mod={mode}", *_tags(recipe), "-deps", "."])
         run.check(["list", "-mod=mod", *staged, *_tags(recipe), "-deps", package])
 
-    return _Build(package, ("-mod=readonly", *staged), complete)
+    # -mod=readonly is the default, and the complaints of the default are the helpful ones.
+    default = modules is None and not vendored.is_vendored(run.module) and not recipe["mod"]
+    return _Build(package, (*(() if default else ("-mod=readonly",)), *staged), complete)
 
 
 def _workspace_function(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from hostbuild.languages.go.lexer import KEYWORDS, Scanner, Token
-from hostbuild.languages.go.literals import position
 
 TypeKind = Literal["struct", "interface", "alias", "other"]
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
@@ -69,7 +68,7 @@ def read_function(scanner: Scanner, keyword: Token) -> Func:
         raise scanner.error(token.offset, f"expected ( behind func {name.text}")
     params = read_params(scanner, token)
     results = _read_results(scanner)
-    line, column = position(scanner.data, keyword.offset)
+    line, column = scanner.position(keyword.offset)
     return Func(name.text, receiver, params, results, generic, line, column)
 
 
@@ -218,7 +217,7 @@ def _read_type(scanner: Scanner, name: Token) -> TypeDecl:
         scanner.next()
         if token.kind == "operator" and token.text in _CLOSING:
             scanner.skip_brackets(token.offset)
-    return TypeDecl(name.text, kind, embeds, position(scanner.data, name.offset)[0])
+    return TypeDecl(name.text, kind, embeds, scanner.position(name.offset)[0])
 
 
 def _is_embedded(field: list[Token]) -> bool:

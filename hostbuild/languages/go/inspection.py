@@ -91,6 +91,7 @@ def inspect(project: Project) -> Inspection:
         entrypoint=(binary,) if signature is None else (),
         cmd=() if signature is None else (binary,),
         env=env,
+        labels=() if signature is None else (("middleware-version", funcgo.VERSION),),
         trees={KODATA: kodata} if has_data else {},
         warnings=_warnings(closure, request, signature),
         memo=tool.memo,

@@ -61,13 +61,23 @@ class Token(NamedTuple):
 class Scanner:
     """Reads tokens one after the other; a newline that ends a statement comes as operator `;`."""
 
-    __slots__ = ("_ends", "data", "name", "pos")
+    __slots__ = ("_ends", "_line", "_line_pos", "data", "name", "pos")
 
     def __init__(self, data: bytes, name: str, pos: int | None = None) -> None:
         self.data = data
         self.name = name
         self.pos = start_of(data) if pos is None else pos
         self._ends = False
+        self._line = 1
+        self._line_pos = 0
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of `offset`, counting on from the last one asked for, so ask in order."""
+        if offset < self._line_pos:
+            self._line, self._line_pos = 1, 0
+        self._line += self.data.count(b"\n", self._line_pos, offset)
+        self._line_pos = offset
+        return self._line, offset - self.data.rfind(b"\n", 0, offset)
 
     def error(self, offset: int, message: str) -> SourceError:
         """The error for what is wrong at `offset`."""

@@ -41,6 +41,11 @@ class VendorDir:
         return f"module {self.path}\n" + (f"\ngo {self.go}\n" if self.go else "")
 
 
+def is_vendored(module_dir: str) -> bool:
+    """Whether there is a vendor directory, used or not."""
+    return os.path.isdir(os.path.join(module_dir, "vendor"))
+
+
 def read_vendored(module_dir: str, invoke: str) -> dict[str, VendorDir]:
     """The modules of which vendor/ holds packages, by path. Raises SourceError where one has no version."""
     with open(os.path.join(module_dir, _MODULES), encoding="utf-8", errors="replace") as stream:
