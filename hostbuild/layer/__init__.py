@@ -1,18 +1,20 @@
 """Layers: the only tar and compression code, writing and reading.
 
-Writing is imported with the package and is light; reading, which needs tarfile, is when it is first used.
+`LAYER_FORMAT` goes into keys, so this package is imported even where no layer is written: only the formats
+come with it, the rest when it is first used.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.layer.format import GZIP, LAYER_FORMAT, Compression
-from hostbuild.layer.writer import LayerResult, write_layer
 
 if TYPE_CHECKING:
     from hostbuild.layer.reader import Member, read_layer
     from hostbuild.layer.unpacking import unpack
+    from hostbuild.layer.writer import LayerResult, write_layer
 
 __all__ = [
     "GZIP",
@@ -25,14 +27,17 @@ __all__ = [
     "write_layer",
 ]
 
+_HOMES = {
+    "LayerResult": "writer",
+    "Member": "reader",
+    "read_layer": "reader",
+    "unpack": "unpacking",
+    "write_layer": "writer",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name in {"Member", "read_layer"}:
-        from hostbuild.layer import reader
-
-        return getattr(reader, name)
-    if name == "unpack":
-        from hostbuild.layer import unpacking
-
-        return unpacking.unpack
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

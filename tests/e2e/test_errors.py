@@ -57,7 +57,7 @@ def test_unknown_runtimes(hostbuild: Hostbuild, tmp_path: Path, runtime: str, te
     [
         ("func.yaml", "name: [x\n", "func.yaml:2"),
         ("func.yaml", "name: x\nrun:\n  envs:\n  - name: A\n    value:\n", "func.yaml:5"),
-        ("func.yaml", "name: x\nrun:\n  envs:\n  - value: a\n    name:\n", "func.yaml:4"),
+        ("func.yaml", "name: x\nrun:\n  envs:\n  - value: a\n    name:\n", "func.yaml:5"),
         ("hostbuild.toml", "platform = [\n", "hostbuild.toml"),
         ("hostbuild.toml", 'user = "1"\nplatfrom = ["linux/arm64"]\n', "platfrom"),
         ("hostbuild.toml", "user = 1.5\n", "user"),
@@ -117,7 +117,7 @@ def test_a_source_that_does_not_parse(hostbuild: Hostbuild, tmp_path: Path) -> N
 @contextmanager
 def as_ordinary_user(hostbuild: Hostbuild) -> Iterator[Hostbuild]:
     """Without root's power to read and write everything: in a user namespace that maps to nobody's rights."""
-    prefix = (tool("unshare"), "--user", "--map-user=4242", "--map-group=4242")
+    prefix = (tool("unshare"), "--user", "--map-user=4242", "--map-group=4242", "--mount", "--")
     yield Hostbuild(hostbuild.home, prefix=prefix)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,10 +143,10 @@ def leave_orphans(hanging: Hanging) -> None:
 def test_clean_ends_what_a_killed_build_left(hostbuild: Hostbuild, hanging: Hanging, root: Path) -> None:
     leave_orphans(hanging)
     assert staged(root) != []
-    dry = hostbuild("clean", "--dry-run", root)
-    assert dry.code == 0
-    assert hanging.survivors() != []
-    assert hostbuild("clean", root).code == 0
+    beside = hostbuild.beside(hanging.tools[0].pid)
+    assert beside("clean", "--dry-run", root).code == 0
+    assert set(hanging.survivors()) == set(hanging.tools)
+    assert beside("clean", root).code == 0
     nothing_lives(hanging)
     assert staged(root) == []
 
@@ -155,14 +156,14 @@ def test_the_next_build_ends_what_a_killed_build_left(
 ) -> None:
     leave_orphans(hanging)
     go_wrapper.heal()
-    result = hostbuild("build", root, *NAME, env=go_wrapper.env)
+    result = hostbuild.beside(hanging.tools[0].pid)("build", root, *NAME, env=go_wrapper.env)
     assert result.digest == read_layout(root / ".func/builds/last/oci").digest
     nothing_lives(hanging)
     assert staged(root) == []
 
 
 def test_clean_leaves_a_living_builds_tools_alone(hostbuild: Hostbuild, hanging: Hanging, root: Path) -> None:
-    assert hostbuild("clean", root).code == 0
+    assert hostbuild.beside(hanging.process.pid)("clean", root).code == 0
     assert set(hanging.survivors()) >= set(hanging.tools)
     assert hanging.process.poll() is None
 
@@ -172,10 +173,23 @@ def test_a_build_elsewhere_never_ends_a_living_builds_tools(
 ) -> None:
     """Somebody may remove `.func` under a running build; that does not make its builder dead."""
     shutil.rmtree(root / ".func")
-    other = make_source(tmp_path / "other", HELLO)
-    assert hostbuild("build", other, *NAME, "--platform", "linux/amd64").code == 0
-    assert hostbuild("clean", other).code == 0
+    # Other code: the same would wait for what the first one makes.
+    other = make_source(tmp_path / "other", {**HELLO, "main.go": HELLO["main.go"].replace("hello", "x")})
+    beside = hostbuild.beside(hanging.process.pid)
+    assert beside("build", other, *NAME, "--platform", "linux/amd64").code == 0
+    assert beside("clean", other).code == 0
     assert set(hanging.survivors()) >= set(hanging.tools)
+
+
+def test_the_tests_commands_touch_nothing_that_they_did_not_start(hostbuild: Hostbuild, root: Path) -> None:
+    env = {**os.environ, "HOSTBUILD_BUILD_ID": "0" * 64, "HOSTBUILD_OWNER": "/nowhere/staged"}
+    with subprocess.Popen(["sleep", "300"], env=env) as bystander:
+        try:
+            assert hostbuild("build", root, *NAME, "--platform", "linux/amd64").code == 0
+            assert hostbuild("clean", root).code == 0
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
 
 
 def test_the_first_failure_cancels_the_rest(hostbuild: Hostbuild, go_wrapper: GoWrapper, root: Path) -> None:

@@ -73,7 +73,7 @@ def test_paths_umasks_times_users_locales(hostbuild: Hostbuild, tmp_path: Path) 
         os.utime(path, (1_500_000_000 + number, 1_500_000_000 + number), follow_symlinks=False)
     os.umask(0o022)
     first = hostbuild("build", one, *SHIP, *QUICK, env={"LANG": "C", "TZ": "UTC"})
-    prefix = (tool("unshare"), "--user", "--map-user=4242", "--map-group=4243")
+    prefix = (tool("unshare"), "--user", "--map-user=4242", "--map-group=4243", "--mount", "--")
     other = replace(fresh(hostbuild, tmp_path, "other"), prefix=prefix)
     env = {
         "LANG": "tr_TR.UTF-8",

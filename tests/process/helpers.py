@@ -9,8 +9,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hostbuild.model import Event
+from hostbuild.process.executor import Task
+from hostbuild.process.supervisor import run_tasks
 
 VARIABLE = "HOSTBUILD_TEST_WORD"
 #: Hang protection only; no promise is about time here.
@@ -111,3 +114,10 @@ class Recorder:
 
 #: What the command line of a worker has, and no other.
 WORKER = "hostbuild.process.worker"
+
+
+def run(
+    word: Word, recorder: Recorder, *tasks: Task, jobs: int = 2, timeout: float | None = None
+) -> list[Any]:
+    """Run tasks in worker processes that carry the word."""
+    return run_tasks(tasks, jobs=jobs, on_event=recorder, timeout=timeout, environment=word.environment())

@@ -16,11 +16,6 @@ from hostbuild.process.marks import Marks
 from .helpers import POLITE, STUBBORN, Word
 
 
-@pytest.fixture
-def word() -> Word:
-    return Word()
-
-
 def sh(script: str) -> list[str]:
     return ["/bin/sh", "-c", script]
 

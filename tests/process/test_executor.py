@@ -14,11 +14,6 @@ from .helpers import POLITE, Recorder, Word
 from .tasks import task
 
 
-@pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
-
-
 @pytest.mark.parametrize("name", ["", "module", "module:", ":name", "__main__:run"])
 def test_a_task_needs_a_function_that_another_process_can_import(name: str) -> None:
     with pytest.raises(ValueError, match="not the name of a function"):

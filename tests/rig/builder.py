@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.rig.go_modules import go_env
 from tests.rig.layout import Layout, read_layout
+from tests.rig.oci_tools import tool
 
 #: What of the caller's environment would change a build; tests say it themselves where they want it.
 _FOREIGN = re.compile(
@@ -19,6 +20,17 @@ _FOREIGN = re.compile(
 )
 _RESULT_LINE = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}\n")
 _BUILD_SECONDS = 300
+
+
+def private_mounts() -> tuple[str, ...]:
+    """A prefix that runs a command, in place, in a mount namespace of its own.
+
+    hostbuild ends what it takes for the tools of dead builders, wherever on the machine they were started,
+    but judges no process of another mount namespace. So no test's command touches what it did not start:
+    not the processes of other tests, which run at the same time, and nobody else's on the machine.
+    """
+    user = () if os.geteuid() == 0 else ("--user", "--map-current-user")
+    return (tool("unshare"), *user, "--mount", "--")
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,12 @@ class Hostbuild:
 
     home: Path
     env: dict[str, str] = field(default_factory=dict)
-    prefix: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = field(default_factory=private_mounts)
+
+    def beside(self, pid: int) -> Hostbuild:
+        """The same command in the mount namespace of `pid`, whose processes it therefore judges."""
+        user = () if os.geteuid() == 0 else ("--user", "--preserve-credentials")
+        return replace(self, prefix=(tool("nsenter"), "--target", str(pid), *user, "--mount", "--"))
 
     @property
     def cache(self) -> Path:
