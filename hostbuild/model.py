@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 Pairs = tuple[tuple[str, str], ...]
 EntryKind = Literal["file", "dir", "link"]
@@ -64,8 +64,7 @@ def ignore_event(event: Event) -> None:
     """The event callback of those who do not listen."""
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """One `-o/--output`: `kind` as buildx names it, `destination` a path, `tar` whether one file."""
 
     kind: str
@@ -121,8 +120,7 @@ class BuildRequest:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True)
-class LayerSummary:
+class LayerSummary(NamedTuple):
     """One layer of a built image: what it is, its digest, its compressed size in bytes, and why."""
 
     name: str
@@ -135,8 +133,7 @@ class LayerSummary:
     why: str
 
 
-@dataclass(frozen=True)
-class PlatformResult:
+class PlatformResult(NamedTuple):
     """One platform's image: the digests of its manifest and config, and its layers in order."""
 
     platform: str
@@ -147,8 +144,7 @@ class PlatformResult:
     layers: tuple[LayerSummary, ...]
 
 
-@dataclass(frozen=True)
-class BuildResult:
+class BuildResult(NamedTuple):
     """What a build gave.
 
     `reference` is `NAME@sha256:…` (promise: no tag), `index_digest` the nested index's digest,

@@ -8,8 +8,7 @@ stale image, so everything that decides bytes is named, and versions of our own 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.json import canonical
@@ -23,8 +22,7 @@ def key_of(kind: str, **inputs: Any) -> str:
     return Digest.of(canonical({"kind": kind, "recipe": RECIPE_VERSION, "inputs": inputs})).hex
 
 
-@dataclass(frozen=True)
-class LayerPlan:
+class LayerPlan(NamedTuple):
     """One layer that the image will have; `platform` is "" for one that all platforms share."""
 
     name: str
@@ -32,8 +30,7 @@ class LayerPlan:
     platform: str = ""
 
 
-@dataclass(frozen=True)
-class BuildPlan:
+class BuildPlan(NamedTuple):
     """Everything that a build will make.
 
     `inputs` maps the name of each input (a file, a setting, a tool) to what it is (a digest or a
@@ -46,14 +43,13 @@ class BuildPlan:
     platforms: tuple[LayerPlan, ...]
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """How the inputs of a build differ from those of an earlier one: names, each list sorted."""
 
     changed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    first: bool = field(default=False)
+    first: bool = False
 
     def __str__(self) -> str:
         """A short reason, as "main.go changed, and 2 more"."""

@@ -72,6 +72,7 @@ def study(
     references = _references(request)
     platforms = _platforms(request)
     annotations = parse_annotations(request.annotations)
+    annotations.require_platforms(platforms)
     root = _root(request.root)
     language = pick(root, request.runtime)
     inspection = language.inspect(_project(request, root, platforms, digests, memo))

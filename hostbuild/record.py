@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from hostbuild import version
@@ -41,7 +40,7 @@ def describe(
         "index": {"digest": str(index.digest), "size": index.size},
         "inputs": dict(subject.plan.inputs),
         "name": str(subject.references[0]),
-        "platforms": [asdict(image) for image in images],
+        "platforms": [_object(image) for image in images],
         "request": _request(subject),
         "times": {"started": _real_time(started), "finished": _real_time(finished)},
         "versions": {"hostbuild": version.VERSION, "recipe": str(RECIPE_VERSION), **tools},
@@ -67,8 +66,8 @@ def reason_for(subject: BuildSubject, last: str) -> str:
     before = _read(os.path.join(last, INPUTS_FILE))
     found = compare(before, subject.facts)
     return str(
-        replace(
-            found, changed=_plain(found.changed), added=_plain(found.added), removed=_plain(found.removed)
+        found._replace(
+            changed=_plain(found.changed), added=_plain(found.added), removed=_plain(found.removed)
         )
     )
 
@@ -153,6 +152,10 @@ def _request(subject: BuildSubject) -> dict[str, Any]:
         "tags": [str(reference) for reference in subject.references],
         "user": request.user,
     }
+
+
+def _object(image: PlatformResult) -> dict[str, Any]:
+    return {**image._asdict(), "layers": [layer._asdict() for layer in image.layers]}
 
 
 def _platform(value: Mapping[str, Any]) -> PlatformResult:

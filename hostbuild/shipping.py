@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hostbuild.certificates import bundle_path, certificate_entries
 from hostbuild.errors import SourceError
@@ -27,8 +27,7 @@ from hostbuild.source import (
 HOME = "func"
 
 
-@dataclass(frozen=True)
-class SharedLayer:
+class SharedLayer(NamedTuple):
     """A layer that all platforms share: its name and key, and what is in it."""
 
     plan: LayerPlan
@@ -36,8 +35,7 @@ class SharedLayer:
     created_by: str
 
 
-@dataclass(frozen=True)
-class Shipment:
+class Shipment(NamedTuple):
     """The shared layers in order, and each shipped file by a label that is the same on every machine."""
 
     layers: tuple[SharedLayer, ...]

@@ -8,7 +8,7 @@ that is what a release is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: Runs a command in the source directory; its output, or None when it fails or is not there.
 Capture = Callable[[Sequence[str]], "str | None"]
@@ -17,8 +17,7 @@ Capture = Callable[[Sequence[str]], "str | None"]
 _SAFE = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "--no-optional-locks")
 
 
-@dataclass(frozen=True)
-class History:
+class History(NamedTuple):
     """`committed` is seconds since the epoch (None: no commit); the texts are "" where git knows none.
 
     `version` is as `git describe --tags` gives it; `revision` the short commit, with `-dirty` when the

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from hostbuild.model import Entry, Event, Pairs
@@ -47,8 +47,7 @@ class Project:
     probe: Probe | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, order=True)
-class Input:
+class Input(NamedTuple):
     """Something that the result depends on and that is not among the shipped files.
 
     `label` is a path relative to the project's root, or a name in words, never an absolute path;
@@ -119,8 +118,7 @@ class PlatformJob:
     parallelism: int = 1
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(NamedTuple):
     """Entries that become one layer; `created_by` is the text of its history entry."""
 
     name: str

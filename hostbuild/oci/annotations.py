@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from hostbuild.errors import InvalidPlatformError, InvalidValueError
 from hostbuild.oci.fields import Pairs
-from hostbuild.oci.layout import REFERENCE_NAME
 from hostbuild.oci.platform import Platform
 from hostbuild.oci.quoting import quote
 
@@ -112,6 +111,8 @@ def _place(text: str, place: str, key: str) -> tuple[str, Platform | None]:
     if found is None or found[1] not in _PLACES:
         raise _refusal(text, f"{quote(place)} is none of {', '.join(_PLACES)}")
     kind, bracket = found[1], found[2]
+    from hostbuild.oci.layout import REFERENCE_NAME  # late: most builds have no annotations
+
     if kind in _DESCRIPTORS and key == REFERENCE_NAME:
         raise _refusal(text, "hostbuild sets this key itself", "name the image with --tag")
     if bracket is None:

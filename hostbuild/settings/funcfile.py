@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hostbuild.errors import SettingsError
 from hostbuild.model import Pairs
@@ -25,8 +24,7 @@ _CLUSTER = re.compile(r"(secret|configMap)\b")
 _ENV_NAME = re.compile(r"[^=\0\s]+\Z")
 
 
-@dataclass(frozen=True)
-class FunctionFile:
+class FunctionFile(NamedTuple):
     """What func.yaml says of the build. Texts are "" where it says nothing."""
 
     name: str = ""
@@ -77,8 +75,7 @@ def parse_function(data: bytes, environ: Mapping[str, str]) -> FunctionFile:
     )
 
 
-@dataclass(frozen=True)
-class _Value:
+class _Value(NamedTuple):
     """A YAML value and where it stands (line and column count from 1)."""
 
     value: Any

@@ -16,7 +16,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import InvalidDigestError, StoreError
 from hostbuild.oci.digest import Digest
@@ -25,9 +25,10 @@ from hostbuild.store.failures import Explaining, explain_os_error
 from hostbuild.store.keys import KeyStore
 from hostbuild.store.locks import hold, stripe
 from hostbuild.store.points import reach
-from hostbuild.store.report import Removal
 from hostbuild.store.syncing import read_small, replace_file
-from hostbuild.store.tempfiles import clean_temp_files
+
+if TYPE_CHECKING:
+    from hostbuild.store.report import Removal
 
 CACHE_VERSION = b"hostbuild cache 1\n"
 _DIRECTORIES = ("blobs", "keys", "locks", "tmp")
@@ -120,6 +121,8 @@ class Cache:
         self, is_alive: Callable[[str], bool | None], *, dry_run: bool = False
     ) -> tuple[Removal, ...]:
         """Remove temp files of dead processes: see `clean_temp_files`. Safe while others write."""
+        from hostbuild.store.tempfiles import clean_temp_files
+
         return tuple(clean_temp_files(self._temp, is_alive, dry_run=dry_run))
 
     def _counts(self, value: dict[str, Any]) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Removal:
+class Removal(NamedTuple):
     """One path, why it was removed (or left), and the bytes that came free."""
 
     path: str
@@ -14,8 +13,7 @@ class Removal:
     size: int
 
 
-@dataclass(frozen=True)
-class CleanReport:
+class CleanReport(NamedTuple):
     """`removed` is gone (or would be, in a dry run); `left` could not be judged or is in use."""
 
     removed: tuple[Removal, ...] = ()

@@ -114,7 +114,7 @@ def test_a_parent_whose_pipes_are_held_by_its_child_is_missed_all_the_same(
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
-    assert len(word.pids(WORKER)) == 1
+    wait_until(lambda: len(word.pids(WORKER)) == 1)
     process.kill()
     process.wait()
     wait_until(lambda: not word.pids(WORKER))
