@@ -265,3 +265,18 @@ def test_the_readable_name_of_a_file_that_is_not_utf8(function: Path, environmen
         {name: "x", "embed.go": 'package function\n\nimport _ "embed"\n\n//go:embed *.txt\nvar x string\n'},
     )
     assert json.dumps(key(look(function, environment))).isascii()
+
+
+def test_a_replaced_middleware_is_an_input(function: Path, environment: dict[str, str]) -> None:
+    write(
+        function,
+        {
+            "go.mod": "module example.com/f\n\ngo 1.21\n\nreplace knative.dev/func-go => ./mw\n",
+            "mw/go.mod": "module knative.dev/func-go\n\ngo 1.21\n",
+            "mw/http/serve.go": "package http\n",
+        },
+    )
+    before = look(function, environment)
+    assert "mw/http/serve.go" in [each.label for each in before.inputs]
+    write(function, {"mw/http/serve.go": "package http\n\nconst edited = true\n"})
+    assert key(look(function, environment)) != key(before)

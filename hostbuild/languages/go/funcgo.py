@@ -103,3 +103,10 @@ def checksums() -> str:
     """The lines of a go.sum for func-go and all that it requires (https://go.dev/ref/mod#go-sum-files)."""
     with open(os.path.join(os.path.dirname(__file__), "func-go.sum.txt"), encoding="ascii") as stream:
         return stream.read()
+
+
+def imports(invoke: str) -> tuple[str, ...]:
+    """What a scaffold for `invoke` imports of other modules: a `replace` or vendor/ may have it."""
+    if invoke == "http":
+        return (f"{MODULE}/http",)
+    return (f"{MODULE}/cloudevents", "github.com/cloudevents/sdk-go/v2/event")

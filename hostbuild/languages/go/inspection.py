@@ -156,10 +156,11 @@ def _look(project: Project, tool: Toolchain, request: _Request) -> tuple[Signatu
             why=error.why,
             fix=_offer(project.root, error.fix),
         ) from error
-    closure = _load(project, tool, request, minor)
+    scaffold = funcgo.imports(found.signature.invoke) if found.signature else ()
+    closure = _load(project, tool, request, minor, scaffold)
     newest = max(_minor(version) for version, _ in _wanted(closure))
     if newest > minor and tool.setting("GOTOOLCHAIN") != "local":
-        closure = _load(project, tool, request, newest)  # the go command will fetch that one
+        closure = _load(project, tool, request, newest, scaffold)  # the go command will fetch that one
     for version, source in _wanted(closure):
         check_version(tool, version, source)
     if found.signature is not None:
@@ -167,7 +168,9 @@ def _look(project: Project, tool: Toolchain, request: _Request) -> tuple[Signatu
     return found.signature, closure
 
 
-def _load(project: Project, tool: Toolchain, request: _Request, minor: int) -> Closure:
+def _load(
+    project: Project, tool: Toolchain, request: _Request, minor: int, scaffold: tuple[str, ...]
+) -> Closure:
     return load(
         request.directory,
         platforms=project.platforms,
@@ -175,6 +178,7 @@ def _load(project: Project, tool: Toolchain, request: _Request, minor: int) -> C
         go_minor=minor,
         gowork=dict(project.build_env).get("GOWORK") or tool.setting("GOWORK"),
         mod_flag=request.mod,
+        also_imports=scaffold,
     )
 
 
