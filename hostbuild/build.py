@@ -92,9 +92,14 @@ def make_complete(
             images = make_images(subject, cache, staging, tell)
             observer.refuse_changes(subject)
             directory = publish(subject, images, cache, staging, started)
-            tell(Event("info", f"published build {build_id[:12]}"))
+            seconds = time.time() - started
+            tell(Event("info", f"built {_count(images)} in {seconds:.1f} s, build {build_id[:12]}"))
             clean_builds(builds, request.keep_builds, tell)
     return result_of(directory, read_record(directory), subject, "built")
+
+
+def _count(images: tuple[PlatformResult, ...]) -> str:
+    return images[0].platform if len(images) == 1 else f"{len(images)} platforms"
 
 
 @contextmanager

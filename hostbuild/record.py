@@ -15,6 +15,7 @@ from hostbuild.errors import StoreError
 from hostbuild.model import BuildResult, LayerSummary, PlatformResult
 from hostbuild.plan import RECIPE_VERSION, compare
 from hostbuild.project import BuildSubject
+from hostbuild.store.failures import Explaining
 
 if TYPE_CHECKING:
     from hostbuild.oci.descriptor import Descriptor
@@ -52,13 +53,14 @@ def write_inputs(directory: str, subject: BuildSubject) -> None:
     """Write inputs.json beside build.json: each file that was read, and what it was.
 
     Apart from build.json because it may name many thousand files, and is read only to give a reason.
+    Raises StoreError.
     """
-    with open(
-        os.path.join(directory, INPUTS_FILE), "w", encoding="utf-8", errors="surrogateescape"
-    ) as stream:
-        json.dump(
-            {**subject.plan.inputs, **subject.files}, stream, ensure_ascii=False, sort_keys=True, indent=0
-        )
+    path = os.path.join(directory, INPUTS_FILE)
+    with (
+        Explaining("write inputs.json", directory),
+        open(path, "w", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
+        json.dump(subject.facts, stream, ensure_ascii=False, sort_keys=True, indent=0)
 
 
 def reason_for(subject: BuildSubject, last: str) -> str:

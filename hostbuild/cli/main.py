@@ -32,6 +32,13 @@ def run(argv: list[str]) -> int:
         # What reads our output has gone; Python must not try to flush into it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
+    except OSError as error:
+        _say(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        _say("  why: the system refused it")
+        _say("  fix: see that the path is there, that you may use it, and that its disk is not full")
+        if verbose:
+            _traceback(error)
+        return EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - the last resort: a defect of ours, said in one line
         _say(f"error: {type(error).__name__}: {error}")
         _say("  why: this is a defect of hostbuild")

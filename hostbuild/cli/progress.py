@@ -53,6 +53,8 @@ def line_of(event: Event, *, verbose: bool = False) -> str | None:
     match event.kind:
         case "warning":
             return f"warning: {prefix}{event.message}"
+        case "done" if isinstance(event.data.get("size"), int):
+            return f"{prefix}{event.message}, {human_size(event.data['size'])}"
         case "done" | "info" | "waiting":
             return f"{prefix}{event.message}"
         case "output" | "start" | "entry" | "tool" if verbose:

@@ -22,14 +22,14 @@ PATIENCE = 30.0
 #: A tool that ignores TERM, as all that it forks: one grandchild in its group, one in a session of its own.
 STUBBORN = """
 trap '' TERM INT HUP
-sleep 1000 &
-setsid sleep 1001 &
+sleep 300 &
+setsid sleep 301 &
 echo tool is up
 wait
 """
 #: A tool that ends on TERM and has a grandchild.
 POLITE = """
-sleep 1000 &
+sleep 300 &
 echo tool is up
 wait
 """

@@ -147,13 +147,13 @@ def test_a_tool_has_no_input_no_terminal_and_no_inherited_descriptor(word: Word)
 
 
 def test_a_grandchild_that_holds_the_output_does_not_hang_the_run(word: Word) -> None:
-    completed = run(sh("sleep 1000 & echo done"), cwd="/", env=word.environment())
+    completed = run(sh("sleep 300 & echo done"), cwd="/", env=word.environment())
     assert completed.output == "done\n"
     assert word.carriers() == []
 
 
 def test_a_grandchild_that_closed_the_output_is_ended_too(word: Word) -> None:
-    run(sh("sleep 1000 >/dev/null 2>&1 & echo done"), cwd="/", env=word.environment())
+    run(sh("sleep 300 >/dev/null 2>&1 & echo done"), cwd="/", env=word.environment())
     assert word.carriers() == []
 
 
@@ -164,7 +164,7 @@ def test_a_tool_that_closes_its_output_is_waited_for(word: Word) -> None:
     assert completed.returncode == 5
 
 
-@pytest.mark.parametrize("script", [POLITE, "exec >/dev/null 2>&1; sleep 1000", "yes"])
+@pytest.mark.parametrize("script", [POLITE, "exec >/dev/null 2>&1; sleep 300", "yes"])
 def test_after_the_deadline_the_tool_is_ended(word: Word, script: str) -> None:
     with pytest.raises(BuildTimeoutError, match="sh took too long"):
         run(sh(script), cwd="/", env=word.environment(), deadline=time.monotonic() + 0.3, limit=1000)
@@ -202,7 +202,7 @@ def test_interruptions_while_a_stubborn_tool_is_ended_do_not_spare_it(word: Word
             timer.join()
         signal.signal(signal.SIGUSR1, handler)
     # What left the session is found by its mark only, which is the supervisor's business.
-    assert [line for line in word.carriers() if "sleep 1001" not in line] == []
+    assert [line for line in word.carriers() if "sleep 301" not in line] == []
     for pid in word.pids():
         os.kill(pid, signal.SIGKILL)
 
@@ -227,7 +227,7 @@ def test_a_stop_from_another_thread_ends_the_tool_and_lets_no_other_start(word: 
 
 
 def test_a_stopped_tool_takes_the_term(word: Word) -> None:
-    script = "trap 'exit 9' TERM; echo up; kill -STOP $$; sleep 1000"
+    script = "trap 'exit 9' TERM; echo up; kill -STOP $$; sleep 300"
     groups = ToolGroups()
     stopper = threading.Timer(0.2, groups.stop, kwargs={"kill_at": float("inf")})
     completed = run(

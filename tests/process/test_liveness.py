@@ -55,7 +55,7 @@ def sleeper(word: Word) -> Iterator[Sleeper]:
 
     def start(**marks: str) -> subprocess.Popen[bytes]:
         environment = {**word.environment(), **Marks(**marks).environment()}
-        started.append(subprocess.Popen(["sleep", "1000"], env=environment))
+        started.append(subprocess.Popen(["sleep", "300"], env=environment))
         return started[-1]
 
     yield start
@@ -205,7 +205,7 @@ def test_neither_itself_nor_an_ancestor_is_found(word: Word, owner: str) -> None
         "from hostbuild.process.marks import Marks;"
         "print(len(find_marked(Marks(owner=os.environ['HOSTBUILD_OWNER']))))"
     )
-    script = f'sleep 1000 & {sys.executable} -c "{code}"; kill $!'
+    script = f'sleep 300 & {sys.executable} -c "{code}"; kill $!'
     output = subprocess.run(
         ["/bin/sh", "-c", script],
         env={**word.environment(), "HOSTBUILD_OWNER": owner},
@@ -243,7 +243,7 @@ def test_what_ignores_term_or_is_stopped_is_ended_too(word: Word, sleeper: Sleep
 
 
 def test_what_is_forked_while_its_parent_is_ended_is_ended_too(word: Word, owner: str) -> None:
-    script = "trap 'sleep 1000 & exit' TERM; echo up; while :; do sleep 0.1; done"
+    script = "trap 'sleep 300 & exit' TERM; echo up; while :; do sleep 0.1; done"
     process = subprocess.Popen(
         ["/bin/sh", "-c", script],
         env={**word.environment(), "HOSTBUILD_OWNER": owner},
@@ -265,7 +265,7 @@ def test_ancestors_are_those_that_psutil_knows() -> None:
 def test_a_name_with_parentheses_and_spaces_is_read_right(word: Word, tmp_path: Any) -> None:
     program = tmp_path / "a) R (b"
     os.symlink("/bin/sleep", program)
-    process = subprocess.Popen([str(program), "1000"], env=word.environment())
+    process = subprocess.Popen([str(program), "300"], env=word.environment())
     stat = procfs.read_stat(process.pid)
     assert stat is not None
     assert (stat.parent, stat.group, stat.session) == (os.getpid(), os.getpgid(0), os.getsid(0))

@@ -118,7 +118,7 @@ def test_a_log_that_cannot_be_written_is_told_once(tmp_path: Path, capfd: pytest
 def test_a_holder_of_the_lock_that_hangs_does_not_hang_the_build(tmp_path: Path) -> None:
     word = Word()
     holder = subprocess.Popen(
-        ["flock", str(tmp_path / ".__hostbuild.lock"), "/bin/sh", "-c", "echo held; exec sleep 1000"],
+        ["flock", str(tmp_path / ".__hostbuild.lock"), "/bin/sh", "-c", "echo held; exec sleep 300"],
         env=word.environment(),
         stdout=subprocess.PIPE,
     )

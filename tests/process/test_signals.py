@@ -91,7 +91,7 @@ def test_the_death_of_the_parent_ends_what_is_stubborn(word: Word) -> None:
     driver.process.kill()
     driver.process.communicate()
     # All but what left its tool's session: nobody is there any more who would look for the mark.
-    wait_until(lambda: all("sleep 1001" in line for line in word.carriers()))
+    wait_until(lambda: all("sleep 301" in line for line in word.carriers()))
     _kill_all(word)
 
 

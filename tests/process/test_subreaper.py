@@ -30,7 +30,7 @@ def test_adopted_orphans_are_reaped_by_pid_and_own_children_keep_their_status() 
 
 def test_what_still_runs_is_not_reaped() -> None:
     word = Word()
-    process = subprocess.Popen(["sleep", "1000"], env=word.environment())
+    process = subprocess.Popen(["sleep", "300"], env=word.environment())
     assert reap([process.pid]) == set()
     process.kill()
     wait_until(lambda: not word.carriers())

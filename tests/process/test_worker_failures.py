@@ -53,7 +53,7 @@ def test_an_error_that_cannot_be_sent_becomes_its_text(
 
 
 def test_a_result_that_cannot_be_sent_is_an_error(word: Word, recorder: Recorder) -> None:
-    with pytest.raises(Exception, match="pickle") as caught:
+    with pytest.raises(Exception, match="local object") as caught:
         run(word, recorder, task("unpicklable_result"))
     assert "in the task of linux/amd64" in getattr(caught.value, "__notes__", [])
 
@@ -70,7 +70,7 @@ def test_an_argument_that_cannot_be_read_is_an_error(word: Word, recorder: Recor
 
 
 def test_an_argument_that_cannot_be_sent_leaves_nobody(word: Word, recorder: Recorder) -> None:
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match="local object"):
         run(word, recorder, task("run_script", POLITE), task("echo", lambda: None))
 
 
