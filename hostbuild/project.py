@@ -212,6 +212,7 @@ def _plan(
     inputs = {
         "base": "scratch",
         "name": str(reference),
+        "platforms": ", ".join(map(str, platforms)),
         **{f"layer {plan.name}": plan.key for plan in shared},
         **{f"layer {plan.name} {plan.platform}": plan.key for plan in own},
         "start": key_of("start", entrypoint=inspection.entrypoint, cmd=inspection.cmd),
