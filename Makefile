@@ -20,7 +20,7 @@ $(VENV)/bin/pip:
 	@python=$$(sh scripts/find_python) && echo "making $(VENV) with $$python" >&2 && "$$python" -m venv $(VENV)
 
 $(VENV)/.hostbuild: $(METADATA) | $(VENV)/bin/pip
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[go]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[go]'
 	@touch $@
 
 $(VENV)/.tox: | $(VENV)/bin/pip

@@ -82,6 +82,10 @@ def make_complete(
     ) as staging:
         if (result := find_complete(subject, builds)) is not None:  # who was waited for made it
             return result
+        if request.outputs:
+            from hostbuild.outputs import check_destinations
+
+            check_destinations(request.outputs)
         with log_beside(builds, build_id, on_event) as tell, orphans_ended(tell):
             for warning in subject.warnings:
                 tell(Event("warning", warning))
@@ -89,6 +93,7 @@ def make_complete(
             tell(
                 Event("info", f"building {subject.references[0].familiar}: {reason}", data={"step": "build"})
             )
+            tell(Event("info", subject.inspection.summary))
             images = make_images(subject, cache, staging, tell)
             observer.refuse_changes(subject)
             directory = publish(subject, images, cache, staging, started)

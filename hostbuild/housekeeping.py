@@ -86,4 +86,6 @@ def orphans_ended(tell: EventCallback) -> Iterator[None]:
 def orphan_event(orphan: Marked) -> Event:
     """The line that tells of an ended orphan."""
     pid = orphan.identity.pid
-    return Event("info", f"ended {orphan.command} (pid {pid}), which a killed build had left")
+    return Event(
+        "info", f"ended {orphan.command} (pid {pid}), left by a killed build in {orphan.marks.owner}"
+    )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from hostbuild.errors import BuildTimeoutError
+from hostbuild.errors import BuildTimeoutError, UsageError
 from hostbuild.jobs import PlatformTask, layer_event, summaries, write_tree
 from hostbuild.languages.base import PlatformJob, Tree
 from hostbuild.model import Event, EventCallback, LayerSummary, PlatformResult
 from hostbuild.oci.annotations import Annotations
-from hostbuild.oci.compose import ImageSpec, compose_index
+from hostbuild.oci.compose import ImageSpec, check_spec, compose_index
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.layout import layout_index
@@ -35,6 +36,7 @@ def make_images(
     The workers are started first, so that they are ready when the shared layers are written.
     """
     request = subject.request
+    _check(subject)
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
     marks = Marks(build_id=subject.plan.build_id, owner=staging.path)
     to_make = [
@@ -54,6 +56,19 @@ def make_images(
         ]
         remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
         return tuple(executor.run(tasks, tell, timeout=remaining))
+
+
+def _check(subject: BuildSubject) -> None:
+    """Refuse what could not be composed at the end, before anything is made."""
+    user = subject.request.user
+    if user and not re.fullmatch(r"[0-9]+(:[0-9]+)?", user):
+        raise UsageError(
+            f"--user {user!r} is not UID or UID:GID",
+            why="an image without a base has no /etc/passwd to look a name up in",
+            fix="write the number, as in --user 0",
+        )
+    for platform in subject.platforms:
+        check_spec(_spec(subject, platform))
 
 
 def processors() -> int:
@@ -94,7 +109,9 @@ def _shared_layer(
         shared.plan.key,
         lambda: {"layers": [write_tree(cache, tree, threads=processors(), notify=tell_entry)]},
         anew=subject.request.no_cache,
-        on_wait=lambda: tell(Event("waiting", f"{shared.plan.name}: another process writes this layer")),
+        on_wait=lambda: tell(
+            Event("waiting", f"waiting for another build that writes the layer {shared.plan.name}")
+        ),
     )
     layers = summaries(value, name=shared.plan.name, key=shared.plan.key, why="made" if made else "cached")
     size = sum(layer.size for layer in layers)

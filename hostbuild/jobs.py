@@ -77,7 +77,7 @@ def platform_layers(task: PlatformTask, cache: Cache, context: WorkerContext) ->
         make,
         anew=task.anew,
         on_wait=lambda: context.emit(
-            Event("waiting", "another process is making the same layer; waiting for it", platform)
+            Event("waiting", "waiting for another build that makes this layer", platform)
         ),
     )
     layers = summaries(value, name=task.language, key=task.key, why="made" if made else "cached")

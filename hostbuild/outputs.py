@@ -6,12 +6,26 @@ import os
 from collections.abc import Iterable
 from contextlib import nullcontext
 
-from hostbuild.model import BuildResult, Event, EventCallback, PlatformResult
+from hostbuild.errors import StoreError
+from hostbuild.model import BuildResult, Event, EventCallback, Output, PlatformResult
 from hostbuild.oci.digest import Digest
 from hostbuild.project import BuildSubject
 from hostbuild.store.builds import BuildDir
+from hostbuild.store.failures import Explaining
 from hostbuild.store.layout import LayoutBlobs, write_layout
-from hostbuild.store.publish import publish_directory, stage_beside
+from hostbuild.store.publish import is_replaceable, publish_directory, stage_beside
+
+
+def check_destinations(outputs: Iterable[Output]) -> None:
+    """Refuse what could not be replaced at the end, before anything is made. Raises StoreError."""
+    for output in outputs:
+        target = os.path.realpath(output.destination)
+        with Explaining("look at the destination", target):
+            reason = is_replaceable(target) if os.path.lexists(target) else ""
+        if reason:
+            raise StoreError(
+                f"would replace {output.destination!r}", why=reason, fix="name another place with dest="
+            )
 
 
 def write_outputs(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from hostbuild.certificates import bundle_path, certificate_entries
-from hostbuild.errors import SourceError
+from hostbuild.errors import SourceError, UsageError
 from hostbuild.languages.base import Inspection
 from hostbuild.layer import LAYER_FORMAT
 from hostbuild.model import USER_GID, USER_UID, BuildRequest, Entry
@@ -64,7 +64,10 @@ def gather(request: BuildRequest, root: str, inspection: Inspection, digests: Fi
         shipped = shipped_entries(tree, place.strip("/"), USER_UID, USER_GID)
         entries.update((entry.path, entry) for entry in shipped)
     for spec in request.copies:
-        entries.update((entry.path, entry) for entry in copy_entries(spec, root, digests))
+        copied = {entry.path: entry for entry in copy_entries(spec, root, digests)}
+        if (binary := _binary(inspection)) in copied:
+            raise UsageError(f"--copy {spec!r} would lie where the binary goes (/{binary})")
+        entries.update(copied)
     layers = [_layer("data", entries.values(), "hostbuild: source and data")]
     if inspection.needs_certificates:
         bundle = bundle_path()
@@ -88,9 +91,14 @@ def _label(path: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def _binary(inspection: Inspection) -> str:
+    """The path in the image of what is started."""
+    return next(iter(inspection.cmd or inspection.entrypoint), "").lstrip("/")
+
+
 def _make_way(entries: dict[str, Entry], inspection: Inspection) -> list[str]:
     """The function's binary lies in its source's directory: what has its name there cannot ship."""
-    path = next(iter(inspection.cmd or inspection.entrypoint), "").lstrip("/")
+    path = _binary(inspection)
     found = entries.get(path)
     if found is None:
         return []
@@ -121,4 +129,4 @@ def _content(entry: Entry) -> str:
         return f"-> {show(entry.target)}"
     if entry.kind == "dir":
         return "directory"
-    return f"{entry.digest} {entry.mode:o}"
+    return f"{entry.digest} x" if entry.mode & 0o100 else entry.digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def go_wrapper(tmp_path: Path) -> GoWrapper:
 def schemas() -> Schemas:
     """The image specification's JSON schemas."""
     return Schemas()
+
+
+def pytest_configure() -> None:
+    """Let SIGINT reach what the tests start, also where this run was started in the background.
+
+    A shell starts a background job with SIGINT ignored; that is inherited, and hostbuild keeps it so. A
+    handler of our own is not inherited: the commands that we start then have the default again.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -124,5 +124,5 @@ def _clean_command(commands: Any) -> None:
         type=int,
         default=5,
         metavar="N",
-        help="complete builds to keep (default: 5; the last one always stays)",
+        help="complete builds to keep (default: 5; the last one, and those used in the last minute, stay)",
     )

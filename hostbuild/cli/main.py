@@ -19,7 +19,7 @@ def run(argv: list[str]) -> int:
     signals.install()
     verbose = False
     try:
-        arguments = parse(argv)
+        arguments = parse(argv or ["--help"])
         verbose = arguments.verbose
         return _finished(_command(arguments.command)(arguments))
     except signals.InterruptedBySignal as interruption:
@@ -56,7 +56,8 @@ def _finished(code: int) -> int:
 
 def say_error(error: HostbuildError, *, verbose: bool) -> None:
     """Print what happened, why, what a tool said, and what to do, on standard error."""
-    where = f"{error.platform}: " if error.platform else ""
+    named = error.platform and error.platform not in error.what
+    where = f"{error.platform}: " if named else ""
     _say(f"error: {where}{error.what}")
     if error.why:
         _say(f"  why: {error.why}")

@@ -57,13 +57,17 @@ def line_of(event: Event, *, verbose: bool = False) -> str | None:
             return f"{prefix}{event.message}, {human_size(event.data['size'])}"
         case "done" | "info" | "waiting":
             return f"{prefix}{event.message}"
-        case "output" | "start" | "entry" | "tool" if verbose:
+        case "start":
             return f"{prefix}{event.message}"
+        case "output" | "entry" if verbose:
+            return f"{prefix}{event.message}"
+        case "tool" if verbose:
+            return f"{prefix}{' '.join(event.data.get('argv', ()))}"
     return None
 
 
 class PlainDisplay:
-    """One line for what is done; with `verbose` also what starts, each file, and what tools print."""
+    """A line for what starts and what is done; with `verbose` also each file, tool, and what it prints."""
 
     def __init__(self, stream: IO[str], *, verbose: bool = False) -> None:
         self._stream = stream
@@ -101,7 +105,7 @@ class LiveDisplay:
         elif event.kind == "done":
             self._rows.pop(row, None)
         line = line_of(event)
-        if line is not None and event.kind != "waiting":
+        if line is not None and event.kind not in {"waiting", "start"}:
             self._print(line, event.kind)
 
     def close(self) -> None:

@@ -140,6 +140,11 @@ def compose_image(spec: ImageSpec, base: BaseImage | None) -> ComposedImage:
     )
 
 
+def check_spec(spec: ImageSpec) -> None:
+    """Raises InvalidValueError for values that an image on nothing cannot hold; layers may be missing yet."""
+    _run_config(spec, None)
+
+
 def compose_index(
     children: Iterable[Descriptor], annotations: Pairs | Mapping[str, str] = ()
 ) -> tuple[bytes, Descriptor]:

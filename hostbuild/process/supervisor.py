@@ -225,13 +225,13 @@ class LocalExecutor:
 
     def _timed_out(self, timeout: float | None) -> BuildTimeoutError:
         doing = [
-            f"{worker.label} ({', '.join(name for _, name in worker.groups.values()) or 'no tool'})"
+            f"{worker.label} ({', '.join(name for _, name in worker.groups.values()) or 'writing'})"
             for worker in self._workers
             if worker.task is not None
         ]
         waiting = [f"{self._tasks[number].label} (not begun)" for number in self._pending]
         return BuildTimeoutError(
-            f"the build took longer than {timeout:g} s and was stopped",
+            f"the build took longer than {timeout:.3g} s and was stopped",
             why="still to do: " + ", ".join(doing + waiting),
             fix="allow more time with --timeout",
         )

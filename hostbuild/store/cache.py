@@ -5,7 +5,7 @@
 <root>/CACHEDIR.TAG     backup programs leave the directory out (bford.info/cachedir)
 <root>/blobs/           BlobStore
 <root>/keys/            KeyStore
-<root>/locks/           256 lock files, never deleted
+<root>/locks/           4096 lock files at most, never deleted
 <root>/tmp/             temp files, each locked by its writer
 ```
 """

@@ -164,11 +164,11 @@ def remove_file(path: str) -> bool:
 
 
 def stripe(name_hex: str) -> str:
-    """The lock file's name for something that is named by a hex digest: one of 256.
+    """The lock file's name for something that is named by a hex digest: one of 4096.
 
     Two names can share a stripe: they wait for each other, which costs time and nothing else.
     """
-    return f"{int(name_hex[:2], 16):02x}.lock"
+    return f"{int(name_hex[:3], 16):03x}.lock"
 
 
 def _lock_failure(error: OSError, path: str) -> StoreError:

@@ -34,6 +34,7 @@ class Hanging:
 
     def __init__(self, hostbuild: Hostbuild, go: GoWrapper, root: Path, *arguments: str) -> None:
         go.hang()
+        self.go = go
         self.process = hostbuild.start("build", root, *NAME, "-j", "2", *arguments, env=go.env)
         try:
             self.tools = go.wait_until_hanging()
@@ -51,10 +52,14 @@ class Hanging:
         return [who for who in self.everyone if alive(who)]
 
     def kill_all(self) -> None:
+        """End whatever is left, also what was started after the first look."""
+        if self.process.poll() is None:
+            self.everyone = sorted({*self.everyone, *descendants(self.process.pid)})
         self.process.kill()
-        self.process.communicate(timeout=BOUND)
+        self.everyone = sorted({*self.everyone, *self.go.hanging()})
         for who in self.survivors():
             os.kill(who.pid, signal.SIGKILL)
+        self.process.communicate(timeout=BOUND)
 
 
 @pytest.fixture
@@ -70,6 +75,7 @@ def staged(root: Path) -> list[Path]:
 
 
 def nothing_lives(hanging: Hanging) -> None:
+    hanging.everyone = sorted({*hanging.everyone, *hanging.go.hanging()})  # also one that started since
     wait_until(lambda: hanging.survivors() == [], BOUND, "the build's processes have ended")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostbuild.errors import SourceError
+from hostbuild.languages.go import literals
 from hostbuild.languages.go.gofile import parse_embed, parse_file, parse_header
 from hostbuild.languages.go.literals import unquote
 
@@ -292,3 +296,9 @@ def test_any_bytes_give_a_file_or_a_source_error(data: bytes) -> None:
         except SourceError as raised:
             error = raised
         assert error is None or error.what.startswith("f.go:")
+
+
+def test_no_group_is_repeated_possessively() -> None:
+    """Python before 3.11.5 leaves the position wrong when such a group fails in its middle."""
+    for path in Path(literals.__file__).parent.glob("*.py"):
+        assert re.search(r"\)[*+?]\+", path.read_text()) is None, path

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from tests.rig.go_modules import go_command
-from tests.rig.processes import Who, identity, wait_until
+from tests.rig.processes import Who, identity, names_in_environment, wait_until
 
 _SCRIPT = """#!/bin/sh
 here={here}
@@ -86,5 +86,11 @@ class GoWrapper:
         wait_until(
             lambda: file.exists() and file.read_text().count("\n") >= 2 * compilers, 120, "compilations hang"
         )
-        found = [identity(int(line)) for line in file.read_text().split()]
+        return self.hanging()
+
+    def hanging(self) -> list[Who]:
+        """The hanging shells and their children that still live; never another process with a reused pid."""
+        file = self._here / "pids"
+        pids = [int(pid) for pid in file.read_text().split()] if file.exists() else []
+        found = [identity(pid) for pid in pids if names_in_environment(pid, self._here.parent)]
         return [who for who in found if who is not None]

@@ -62,6 +62,14 @@ def is_marked(pid: int) -> bool:
     return any(item.startswith(MARK) for item in environment.split(b"\0"))
 
 
+def names_in_environment(pid: int, path: Path) -> bool:
+    """Whether the environment of `pid` names `path`; False when it is gone or not ours to look at."""
+    try:
+        return os.fsencode(path) in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Poll until the condition holds; the bound is generous and only ends a hopeless wait."""
     deadline = time.monotonic() + seconds

@@ -157,9 +157,9 @@ def test_a_new_lock_file_that_a_cleaner_took_is_not_handed_out(
     assert locks.lock_new_file(path) is None
 
 
-def test_stripes_are_256_file_names() -> None:
-    names = {locks.stripe(f"{number:02x}" + "0" * 62) for number in range(256)}
-    assert len(names) == 256
+def test_stripes_are_4096_file_names() -> None:
+    names = {locks.stripe(f"{number:03x}" + "0" * 61) for number in range(4096)}
+    assert len(names) == 4096
     assert locks.stripe("AB" + "f" * 62) == "ab.lock"
     with pytest.raises(ValueError, match="invalid literal"):
         locks.stripe("../x")

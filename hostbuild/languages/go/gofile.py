@@ -36,11 +36,11 @@ class Import(NamedTuple):
 
 
 _PACKAGE = re.compile(BLANK + rb"package" + WORD_END + BLANK + rb"(" + WORD + rb")").match
-_IMPORT = re.compile(rb"(?:" + BLANK + rb";)*+" + BLANK + rb"import" + WORD_END + BLANK + rb"(\()?").match
+_IMPORT = re.compile(rb"(?:" + BLANK + rb";)*" + BLANK + rb"import" + WORD_END + BLANK + rb"(\()?").match
 _SPEC = re.compile(
-    rb"(?:" + BLANK + rb";)*+" + BLANK + rb"(?:(\))|(?:(" + WORD + rb"|\.)" + BLANK + rb")?(" + TEXT + rb"))"
+    rb"(?:" + BLANK + rb";)*" + BLANK + rb"(?:(\))|(?:(" + WORD + rb"|\.)" + BLANK + rb")?(" + TEXT + rb"))"
 ).match
-_SKIPPED = rb"(?:" + BLANK + rb";)*+" + BLANK
+_SKIPPED = rb"(?:" + BLANK + rb";)*" + BLANK
 _EMBED_ARGUMENT = r'\s*(?:("(?:[^"\\]|\\.)*"|`[^`]*`)(?=\s|$)|([^\s"`]\S*))'
 
 

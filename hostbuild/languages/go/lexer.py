@@ -30,14 +30,14 @@ _TOKEN_AT = re.compile(
     rb"(?P<word>" + WORD + rb")"
     rb"|(?P<string>" + TEXT + rb")"
     rb"|(?P<rune>" + RUNE + rb")"
-    rb"|(?P<number>\.?[0-9](?:[eEpP][+-]|[0-9A-Za-z_.])*+)"
+    rb"|(?P<number>\.?[0-9](?:[eEpP][+-]|[0-9A-Za-z_.])*)"
     rb"|(?P<operator>\.\.\.|<-|\+\+|--|[-+*%&|^<>=!~:,.;()\[\]{}]|/(?![/*]))"
 ).match
 _ATOMS = rb"[^\"'`/()\[\]{}]++|" + rb"|".join(
     (STRING, RAW_STRING, RUNE, LINE_COMMENT, BLOCK_COMMENT, rb"/(?![/*])")
 )
 #: All that is no bracket, and pairs of brackets with none inside: most of a body in few steps.
-_HOP = re.compile(rb"(?:" + _ATOMS + rb"|[(\[{](?:" + _ATOMS + rb")*+[)\]}])*+").match
+_HOP = re.compile(rb"(?:" + _ATOMS + rb"|[(\[{](?:" + _ATOMS + rb")*[)\]}])*").match
 
 _KEYWORDS = (
     "break case chan const continue default defer else fallthrough for func go goto if import interface "

@@ -2,7 +2,8 @@
 "Lexical elements").
 
 Pieces of regular expressions over bytes, and what is read with them. Offsets are bytes. Patterns that
-most builds do not need are compiled by their first use: compiling costs more than reading a file.
+most builds do not need are compiled by their first use: compiling costs more than reading a file. Only single
+characters are repeated possessively: for groups Python before 3.11.5 gets that wrong.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from hostbuild.errors import SourceError
 
 _BOM = b"\xef\xbb\xbf"
 _LETTERS = rb"A-Za-z_\x80-\xff"
-STRING = rb'"(?:[^"\\\n]++|\\[^\n])*+"'
+STRING = rb'"(?:[^"\\\n]++|\\[^\n])*"'
 RAW_STRING = rb"`[^`]*+`"
-RUNE = rb"'(?:[^'\\\n]++|\\[^\n])++'"
+RUNE = rb"'(?:[^'\\\n]++|\\[^\n])+'"
 LINE_COMMENT = rb"//[^\n]*+"
-BLOCK_COMMENT = rb"/\*(?:[^*]++|\*(?!/))*+\*/"
+BLOCK_COMMENT = rb"/\*(?:[^*]++|\*(?!/))*\*/"
 
 #: White space and comments, possibly none. Used at a position, never to search.
-BLANK = rb"(?:[ \t\r\n]++|" + LINE_COMMENT + rb"|" + BLOCK_COMMENT + rb")*+"
+BLANK = rb"(?:[ \t\r\n]++|" + LINE_COMMENT + rb"|" + BLOCK_COMMENT + rb")*"
 WORD = rb"[" + _LETTERS + rb"][0-9" + _LETTERS + rb"]*+"
 WORD_END = rb"(?![0-9" + _LETTERS + rb"])"
 TEXT = rb"(?:" + STRING + rb"|" + RAW_STRING + rb")"
