@@ -168,9 +168,20 @@ def _history(request: BuildRequest, root: str, inspection: Inspection, capture: 
     stamp = _stamped(request, inspection)
     if request.created is not None and not stamp:
         return History()
+    if not _in_repository(root) and "GIT_DIR" not in request.environment:
+        return History()  # starting git to hear that takes longer than all else
     git = request.environment.get("FUNC_GIT") or "git"
     environment = {**request.environment, "LC_ALL": "C"}
     return read_history(lambda argv: capture(argv, root, environment), git=git, stamp=stamp)
+
+
+def _in_repository(directory: str) -> bool:
+    while not os.path.lexists(os.path.join(directory, ".git")):
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return False
+        directory = parent
+    return True
 
 
 def _stamps(

@@ -160,7 +160,7 @@ def test_a_new_lock_file_that_a_cleaner_took_is_not_handed_out(
 def test_stripes_are_4096_file_names() -> None:
     names = {locks.stripe(f"{number:03x}" + "0" * 61) for number in range(4096)}
     assert len(names) == 4096
-    assert locks.stripe("AB" + "f" * 62) == "ab.lock"
+    assert locks.stripe("AB" + "f" * 62) == "abf.lock"
     with pytest.raises(ValueError, match="invalid literal"):
         locks.stripe("../x")
 
