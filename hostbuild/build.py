@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hostbuild.errors import UsageError
 from hostbuild.model import BuildRequest, BuildResult, Event, EventCallback, PlatformResult, ignore_event
 from hostbuild.observer import Observer
 from hostbuild.project import BuildSubject
@@ -38,7 +39,7 @@ def build(request: BuildRequest, on_event: EventCallback = ignore_event) -> Buil
     cache = Cache(request.cache_dir)
     observer = Observer(request, cache)
     subject = observer.study()
-    builds = BuildDir(request.build_dir or os.path.join(subject.root, ".func"))
+    builds = BuildDir(_build_directory(request, subject.root))
     result = find_complete(subject, builds)
     if result is None:
         result = make_complete(subject, builds, cache, observer, on_event)
@@ -51,6 +52,19 @@ def build(request: BuildRequest, on_event: EventCallback = ignore_event) -> Buil
 
         write_outputs(result, subject, builds, on_event)
     return result
+
+
+def _build_directory(request: BuildRequest, root: str) -> str:
+    if not request.build_dir:
+        return os.path.join(root, ".func")
+    directory = os.path.realpath(request.build_dir)
+    if os.path.commonpath((directory, root)) == directory:
+        raise UsageError(
+            f"--build-dir {request.build_dir!r} is the source or a directory above it",
+            why="git and builds ignore all that lies in a build directory",
+            fix="name a directory of its own",
+        )
+    return directory
 
 
 def find_complete(subject: BuildSubject, builds: BuildDir) -> BuildResult | None:
@@ -68,7 +82,13 @@ def make_complete(
 ) -> BuildResult:
     """Make the build, or wait for whoever makes it and take that. Raises BuildInProgressError and others."""
     # Imported here: a build with nothing to do must end before these would be loaded.
-    from hostbuild.housekeeping import builder_record, clean_builds, orphans_ended, waiting_event
+    from hostbuild.housekeeping import (
+        builder_record,
+        clean_builds,
+        drop_leftovers,
+        orphans_ended,
+        waiting_event,
+    )
     from hostbuild.images import make_images
     from hostbuild.record import reason_for
 
@@ -94,7 +114,10 @@ def make_complete(
                 Event("info", f"building {subject.references[0].familiar}: {reason}", data={"step": "build"})
             )
             tell(Event("info", subject.inspection.summary))
-            images = make_images(subject, cache, staging, tell)
+            try:
+                images = make_images(subject, cache, staging, tell)
+            finally:
+                drop_leftovers(cache, tell)
             observer.refuse_changes(subject)
             directory = publish(subject, images, cache, staging, started)
             seconds = time.time() - started

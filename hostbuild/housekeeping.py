@@ -13,8 +13,12 @@ from hostbuild.errors import HostbuildError, InvalidDocumentError
 from hostbuild.model import Event, EventCallback
 from hostbuild.process.liveness import Identity, Marked, end_orphans, state_of
 from hostbuild.store.builds import BuildDir
+from hostbuild.store.cache import Cache
 from hostbuild.store.locks import is_held
-from hostbuild.store.report import CleanReport
+from hostbuild.store.report import CleanReport, Removal
+
+#: Seconds that a build waits at its end for the search for orphans.
+_ORPHANS_WAIT = 10.0
 
 
 def builder_record(root: str) -> dict[str, Any]:
@@ -54,6 +58,24 @@ def clean_builds(builds: BuildDir, keep: int, tell: EventCallback) -> CleanRepor
         return CleanReport()
 
 
+def clean_cache(cache: Cache, *, dry_run: bool = False) -> tuple[Removal, ...]:
+    """Remove temp files that writers who died left in the cache. Raises StoreError."""
+    return cache.clean_temp(_writes, dry_run=dry_run)
+
+
+def drop_leftovers(cache: Cache, tell: EventCallback) -> None:
+    """What workers that were stopped had begun to write goes; a fault here is a warning."""
+    try:
+        clean_cache(cache)
+    except HostbuildError as error:
+        tell(Event("warning", f"the cache was not cleaned: {error}"))
+
+
+def _writes(owner: str) -> bool | None:
+    """Whether the process of this token, a pid, may still write; its lock is what counts."""
+    return state_of(Identity.of(int(owner))) == "alive" if owner.isdigit() else None
+
+
 def is_free(owner: str) -> bool:
     """Whether the builder that staged in the directory `owner` is dead: nobody holds its lock."""
     return not is_held(os.path.join(owner, "owner.lock"))
@@ -76,7 +98,7 @@ def orphans_ended(tell: EventCallback) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join()
+        thread.join(_ORPHANS_WAIT)
         for orphan in found:
             tell(orphan_event(orphan))
         for fault in faults:

@@ -107,7 +107,13 @@ def _shared_layer(
     begun = time.monotonic()
     value, made = cache.produce(
         shared.plan.key,
-        lambda: {"layers": [write_tree(cache, tree, threads=processors(), notify=tell_entry)]},
+        lambda: {
+            "layers": [
+                write_tree(
+                    cache, tree, threads=processors(), notify=tell_entry, anew=subject.request.no_cache
+                )
+            ]
+        },
         anew=subject.request.no_cache,
         on_wait=lambda: tell(
             Event("waiting", f"waiting for another build that writes the layer {shared.plan.name}")

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hostbuild.errors import CorruptBlobError
 from hostbuild.languages import get
 from hostbuild.languages.base import PlatformJob, Tree
 from hostbuild.layer import write_layer
@@ -70,7 +71,11 @@ def platform_layers(task: PlatformTask, cache: Cache, context: WorkerContext) ->
         context.emit(Event("start", f"building with {task.language}", platform, data={"step": task.language}))
         trees = get(task.language).platform_trees(task.job, context)
         notify = context.emit if task.tell_entries else None
-        return {"layers": [write_tree(cache, tree, threads=task.threads, notify=notify) for tree in trees]}
+        return {
+            "layers": [
+                write_tree(cache, tree, threads=task.threads, notify=notify, anew=task.anew) for tree in trees
+            ]
+        }
 
     value, made = cache.produce(
         task.key,
@@ -94,7 +99,7 @@ def layer_event(platform: str, name: str, size: int, seconds: float, *, made: bo
 
 
 def write_tree(
-    cache: Cache, tree: Tree, *, threads: int, notify: EventCallback | None = None
+    cache: Cache, tree: Tree, *, threads: int, notify: EventCallback | None = None, anew: bool = False
 ) -> dict[str, Any]:
     """Write one layer into the cache; its record as the key store keeps it (JSON values)."""
 
@@ -106,6 +111,8 @@ def write_tree(
 
     with cache.blobs.writer() as writer:
         written = write_layer(tree.entries, writer.write, threads=threads, on_entry=tell if notify else None)
+        if anew:
+            _discard_damaged(cache, written.digest, written.size)
         writer.commit(written.digest, written.size)
     return {
         "digest": str(written.digest),
@@ -114,6 +121,15 @@ def write_tree(
         "mediaType": written.media_type,
         "createdBy": tree.created_by,
     }
+
+
+def _discard_damaged(cache: Cache, digest: Digest, size: int) -> None:
+    """Who asks for everything anew has a reason: a blob of the right size may still have other bytes."""
+    if cache.blobs.has(digest, size):
+        try:
+            cache.blobs.verify(digest, size)
+        except CorruptBlobError:
+            cache.blobs.discard(digest)
 
 
 def summaries(value: dict[str, Any], *, name: str, key: str, why: str) -> tuple[LayerSummary, ...]:

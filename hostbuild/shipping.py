@@ -112,6 +112,14 @@ def _make_way(entries: dict[str, Entry], inspection: Inspection) -> list[str]:
 
 
 def _layer(name: str, entries: Iterable[Entry], created_by: str) -> SharedLayer:
+    entries = tuple(entries)
+    for entry in entries:
+        if entry.path.rpartition("/")[2].startswith(".wh."):
+            raise SourceError(
+                f"{entry.origin!r} cannot ship",
+                why="in a layer a name that begins with .wh. deletes a file (image specification, layer.md)",
+                fix="rename it, or name it in the ignore file",
+            )
     ordered = tuple(sorted(entries, key=lambda entry: sort_key(entry.path)))
     key = key_of(
         "layer",

@@ -23,6 +23,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return _parser().parse_args(argv)
 
 
+def help_text() -> str:
+    """What --help says."""
+    return _parser().format_help()
+
+
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given as flags, by name, with their final values."""
     found: dict[str, Any] = {}

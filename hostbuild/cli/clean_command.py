@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 
 from hostbuild.cli.directories import build_directory
 from hostbuild.cli.progress import human_size
 from hostbuild.errors import UsageError
-from hostbuild.housekeeping import is_free, ran_here
+from hostbuild.housekeeping import clean_cache, is_free, ran_here
 from hostbuild.process.liveness import end_orphans, find_orphans
+from hostbuild.settings.load import default_cache_dir
+from hostbuild.store.cache import Cache
+from hostbuild.store.report import Removal
 
 
 def run_clean(arguments: Namespace) -> int:
@@ -22,12 +26,21 @@ def run_clean(arguments: Namespace) -> int:
     for orphan in find_orphans(is_free) if dry else end_orphans(is_free):
         verb = "would end" if dry else "ended"
         lines.append(f"{verb} {orphan.command} (pid {orphan.identity.pid}): a killed build had left it")
+    removed = _clean_cache(dry=dry)
     report = builds.clean(ran_here, keep=arguments.keep, dry_run=dry)
     verb = "would remove" if dry else "removed"
-    lines += [f"{verb} {each.path} ({human_size(each.size)}): {each.why}" for each in report.removed]
+    removed += report.removed
+    lines += [f"{verb} {each.path} ({human_size(each.size)}): {each.why}" for each in removed]
     lines += [f"left {each.path} ({human_size(each.size)}): {each.why}" for each in report.left]
     free = "would come free" if dry else "came free"
-    lines.append(f"{human_size(report.size)} {free}" if report.removed else "nothing to remove")
+    size = sum(each.size for each in removed)
+    lines.append(f"{human_size(size)} {free}" if removed else "nothing to remove")
     if not arguments.quiet:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
+
+
+def _clean_cache(*, dry: bool) -> list[Removal]:
+    """What killed writers left in the cache that this environment names."""
+    root = os.environ.get("HOSTBUILD_CACHE_DIR") or default_cache_dir(os.environ)
+    return list(clean_cache(Cache(root), dry_run=dry)) if os.path.isdir(root) else []

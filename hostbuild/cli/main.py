@@ -8,8 +8,8 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from hostbuild.cli import signals
-from hostbuild.cli.arguments import parse
-from hostbuild.errors import EXIT_FAILED, HostbuildError
+from hostbuild.cli.arguments import help_text, parse
+from hostbuild.errors import EXIT_FAILED, EXIT_USAGE, HostbuildError
 
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 
@@ -17,9 +17,17 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 def run(argv: list[str]) -> int:
     """Run the command; the exit code. Nothing but SystemExit of argparse is raised."""
     signals.install()
+    if sys.stderr is None:  # closed by the caller: what would be said there is lost
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    if sys.stdout is None:
+        _say("error: standard output is closed\n  fix: redirect it, as in >/dev/null")
+        return EXIT_FAILED
+    if not argv:
+        sys.stderr.write(help_text())
+        return EXIT_USAGE
     verbose = False
     try:
-        arguments = parse(argv or ["--help"])
+        arguments = parse(argv)
         verbose = arguments.verbose
         return _finished(_command(arguments.command)(arguments))
     except signals.InterruptedBySignal as interruption:

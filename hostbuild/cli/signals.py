@@ -24,6 +24,9 @@ class InterruptedBySignal(BaseException):
         return 128 + self.number
 
 
+#: Seconds until a signal that came during an import is looked at again.
+_MOMENT = 0.01
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -34,7 +37,24 @@ def install() -> None:
             signal.signal(number, _raise)
 
 
-def _raise(number: int, _frame: FrameType | None) -> None:
+def _raise(number: int, frame: FrameType | None) -> None:
+    """Raise in the main thread, but not in the middle of an import.
+
+    An exception inside the import machinery can leave a module's lock taken for ever, and whoever imports
+    that module then hangs. So the signal is looked at again when a moment has passed.
+    """
+    if _importing(frame):
+        signal.signal(signal.SIGALRM, lambda _, later: _raise(number, later))
+        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+        return
     for other in _SIGNALS:  # a second Ctrl-C must not interrupt the cleaning up
         signal.signal(other, signal.SIG_IGN)
     raise InterruptedBySignal(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

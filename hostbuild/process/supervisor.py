@@ -231,7 +231,7 @@ class LocalExecutor:
         ]
         waiting = [f"{self._tasks[number].label} (not begun)" for number in self._pending]
         return BuildTimeoutError(
-            f"the build took longer than {timeout:.3g} s and was stopped",
+            f"the build took longer than {round(timeout or 0, 1):g} s and was stopped",
             why="still to do: " + ", ".join(doing + waiting),
             fix="allow more time with --timeout",
         )

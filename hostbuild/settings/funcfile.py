@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from hostbuild.errors import SettingsError
 from hostbuild.model import Pairs
+from hostbuild.settings.files import read_file
 
 FILE_NAME = "func.yaml"
 
@@ -44,15 +45,8 @@ def read_function(root: str, environ: Mapping[str, str]) -> FunctionFile | None:
     Raises SettingsError with line and column for what is not YAML, for null names and values, and for
     a template that names a variable that is not set.
     """
-    path = os.path.join(root, FILE_NAME)
-    try:
-        with open(path, "rb") as stream:
-            data = stream.read()
-    except (FileNotFoundError, NotADirectoryError):  # that there is no directory is said by who looks at it
-        return None
-    except OSError as error:
-        raise SettingsError("cannot read func.yaml", why=error.strerror or str(error)) from None
-    return parse_function(data, environ)
+    data = read_file(os.path.join(root, FILE_NAME))
+    return None if data is None else parse_function(data, environ)
 
 
 def parse_function(data: bytes, environ: Mapping[str, str]) -> FunctionFile:

@@ -34,6 +34,10 @@ def load_request(
     layers = [dict(flags or {}), _from_variables(environment), read_settings(directory)]
     function = read_function(directory, environment)
 
+    for layer in layers:
+        for name, value in layer.items():
+            _refuse_odd_text(name, value)
+
     def pick(name: str, default: Any = None) -> Any:
         return next((layer[name] for layer in layers if name in layer), default)
 
@@ -76,6 +80,24 @@ def load_request(
         timeout=pick("timeout"),
         environment=dict(environment),
     )
+
+
+def _refuse_odd_text(name: str, value: object) -> None:
+    """Texts go into paths and JSON documents: no NUL, and nothing that is not UTF-8."""
+    for text in value if isinstance(value, tuple) else (value,):
+        if isinstance(text, str) and ("\0" in text or not _is_utf8(text)):
+            raise SettingsError(
+                f"{name}: {text!r} holds a zero byte or is not UTF-8",
+                fix="write it in UTF-8, without control characters",
+            )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def default_cache_dir(environ: Mapping[str, str]) -> str:

@@ -7,10 +7,12 @@ import re
 from typing import Any
 
 from hostbuild.errors import SettingsError
+from hostbuild.settings.files import read_file
 from hostbuild.settings.table import BY_NAME, Setting, from_texts, words
 
 FILE_NAME = "hostbuild.toml"
 
+_PATHS = {"build-dir", "cache-dir"}
 _NOT_IN_FILES = {"wait", "wait-timeout"}
 
 
@@ -20,27 +22,23 @@ def read_settings(root: str) -> dict[str, Any]:
     hostbuild.toml wins over pyproject.toml as a whole. Raises SettingsError with file, line and
     column for what is not TOML, and file and line for an unknown name or a value of a wrong kind.
     """
-    path = os.path.join(root, FILE_NAME)
-    if os.path.exists(path):
-        text = _read(path)
-        return _checked(_parse(text, FILE_NAME), text, FILE_NAME)
-    path = os.path.join(root, "pyproject.toml")
-    if os.path.exists(path):
-        text = _read(path)
-        if "hostbuild" not in text:
-            return {}
-        tool = _parse(text, "pyproject.toml").get("tool")
-        table = tool.get("hostbuild") if isinstance(tool, dict) else None
-        return _checked(table, text, "pyproject.toml") if isinstance(table, dict) else {}
-    return {}
+    text = _read(root, FILE_NAME)
+    if text is not None:
+        return _checked(_parse(text, FILE_NAME), text, FILE_NAME, root)
+    text = _read(root, "pyproject.toml")
+    if text is None or "hostbuild" not in text:
+        return {}
+    tool = _parse(text, "pyproject.toml").get("tool")
+    table = tool.get("hostbuild") if isinstance(tool, dict) else None
+    return _checked(table, text, "pyproject.toml", root) if isinstance(table, dict) else {}
 
 
-def _read(path: str) -> str:
+def _read(root: str, name: str) -> str | None:
+    data = read_file(os.path.join(root, name))
     try:
-        with open(path, encoding="utf-8-sig") as stream:
-            return stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read {os.path.basename(path)}", why=str(error)) from None
+        return None if data is None else data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"cannot read {name}", why=str(error), fix="write it in UTF-8") from None
 
 
 def _parse(text: str, name: str) -> dict[str, Any]:
@@ -48,6 +46,8 @@ def _parse(text: str, name: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        raise SettingsError(f"{name}: nested too deeply", fix="write it flat") from None
     except tomllib.TOMLDecodeError as error:
         message, _, place = str(error).partition(" (at ")
         spot = re.match(r"line (\d+), column (\d+)", place)
@@ -55,7 +55,7 @@ def _parse(text: str, name: str) -> dict[str, Any]:
         raise SettingsError(f"{name}:{line}:{column}: not valid TOML", why=message) from None
 
 
-def _checked(table: dict[str, Any], text: str, name: str) -> dict[str, Any]:
+def _checked(table: dict[str, Any], text: str, name: str, root: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in table.items():
         setting = BY_NAME.get(key)
@@ -65,6 +65,8 @@ def _checked(table: dict[str, Any], text: str, name: str) -> dict[str, Any]:
         if key in _NOT_IN_FILES:
             raise SettingsError(f"{where}: {key!r} is for the command line only")
         found[key] = _value(setting, value, f"{where}: {key}")
+        if key in _PATHS:
+            found[key] = os.path.join(root, found[key])  # a file's paths are relative to the file
     return found
 
 

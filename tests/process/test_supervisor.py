@@ -14,7 +14,6 @@ import pytest
 import hostbuild
 from hostbuild.errors import WorkerDiedError
 from hostbuild.process.marks import Marks
-from hostbuild.process.procfs import read_stat
 from hostbuild.process.supervisor import LocalExecutor
 
 from .helpers import Recorder, Word, run, wait_until
@@ -147,7 +146,9 @@ def test_a_worker_that_dies_while_it_waits_is_replaced(word: Word, recorder: Rec
     with LocalExecutor(jobs=1, environment=word.environment()) as executor:
         (first,) = executor.run([task("where", 0.0)], recorder)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: (stat := read_stat(first)) is not None and stat.ended)
+        # Not by its state in /proc: a zombie that still has a thread cannot be reaped yet.
+        ended = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        wait_until(lambda: os.waitid(os.P_PID, first, ended) is not None)
         big = "x" * (1 << 20)  # more than the pipe of the dead one takes
         second, echoed = executor.run([task("where", 0.0), task("echo", big)], recorder)
         assert second != first

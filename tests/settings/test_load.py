@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def test_every_setting_can_be_a_flag_a_variable_and_a_key(tmp_path: Path) -> Non
         assert _bare(by_flag) == _bare(by_variable) != _bare(plain), setting.name
         if setting.name not in {"wait", "wait-timeout"}:
             (tmp_path / "hostbuild.toml").write_text(f"{setting.name} = {toml}\n")
+            if setting.name in {"build-dir", "cache-dir"}:  # a file's paths are relative to the file
+                by_flag = load(tmp_path, f"--{setting.name}", str(tmp_path / text))
             assert _bare(load(tmp_path)) == _bare(by_flag), setting.name
 
 
@@ -171,3 +174,26 @@ def test_cache_directory_follows_the_base_directory_specification() -> None:
 def test_source_date_epoch(tmp_path: Path) -> None:
     assert load(tmp_path, SOURCE_DATE_EPOCH="1700000000").created == 1700000000
     assert load(tmp_path).created is None
+
+
+@pytest.mark.parametrize("name", ["func.yaml", "hostbuild.toml", "pyproject.toml"])
+def test_a_pipe_a_device_and_a_huge_file_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    os.mkfifo(path)
+    with pytest.raises(SettingsError, match=f"cannot read {name}"):
+        load(tmp_path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(SettingsError, match=name):
+        load(tmp_path)
+    path.unlink()
+    path.write_bytes(b"#" * (1 << 20) + b"#")
+    with pytest.raises(SettingsError, match="1 MiB"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a=" + "[" * 50_000, 'build-dir = "\\u0000"'])
+def test_hostile_toml_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "hostbuild.toml").write_text(text)
+    with pytest.raises(SettingsError):
+        load(tmp_path)

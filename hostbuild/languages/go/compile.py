@@ -60,7 +60,10 @@ class _Go:
         self.go_work = os.path.normpath(os.path.join(job.root, work)) if work else ""
         self._job = job
         self._context = context
-        self._environment = platform_environment(job.environment, job.platform, cwd=self.cwd)
+        self._environment = {
+            "GOTMPDIR": os.path.join(job.work, job.platform.slug),  # goes with the build if it is killed
+            **platform_environment(job.environment, job.platform, cwd=self.cwd),
+        }
 
     def build(self, build: _Build, binary: str) -> None:
         """Run go build; where the staged files turn out incomplete, complete them and run it again."""
