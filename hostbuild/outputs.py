@@ -22,6 +22,8 @@ def check_destinations(outputs: Iterable[Output]) -> None:
         target = os.path.realpath(output.destination)
         with Explaining("look at the destination", target):
             reason = is_replaceable(target) if os.path.lexists(target) else ""
+        if f"{os.sep}by-hash{os.sep}" in target and f"{os.sep}builds{os.sep}" in target:
+            reason = "a published build never changes"
         if reason:
             raise StoreError(
                 f"would replace {output.destination!r}", why=reason, fix="name another place with dest="

@@ -1,0 +1,80 @@
+"""What cannot end well is refused before anything is made; what is damaged is made anew on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.rig.builder import Hostbuild, make_source
+
+ONE = ("--platform", "linux/amd64")
+PROGRAM = {"go.mod": "module example.com/src\n\ngo 1.21\n", "main.go": "package main\n\nfunc main() {}\n"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_source(tmp_path / "src", PROGRAM)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "text"),
+    [
+        (["--user", "bob"], 2, "UID"),
+        (["--port", "x"], 2, "port"),
+        (["--copy", "main.go:/app/src"], 2, "binary"),
+        (["--annotation", "manifest[linux/s390x]:a=b"], 2, "linux/s390x"),
+        (["--build-dir", "."], 2, "--build-dir"),
+        (["--build-dir", ".."], 2, "--build-dir"),
+        (["-e", "A=\udcff"], 2, "env"),
+    ],
+)
+def test_refused_before_a_layer_is_made(
+    hostbuild: Hostbuild, root: Path, flags: list[str], code: int, text: str
+) -> None:
+    result = hostbuild("build", root, *ONE, *flags, cwd=root)
+    result.fails(code, text)
+    assert "layer" not in result.stderr
+    assert not (root / ".gitignore").exists()
+
+
+def test_a_published_build_is_no_destination(hostbuild: Hostbuild, root: Path) -> None:
+    hostbuild("build", root, *ONE)
+    before = (root / ".func/builds/last/oci/index.json").read_bytes()
+    dest = root / ".func/builds/last/oci"
+    hostbuild("build", root, *ONE, "-t", "other:1", "-o", f"type=oci,tar=false,dest={dest}").fails(
+        1, "never changes"
+    )
+    assert (dest / "index.json").read_bytes() == before
+
+
+def test_a_name_that_deletes_is_refused(hostbuild: Hostbuild, root: Path) -> None:
+    (root / ".wh.go.mod").write_text("")
+    hostbuild("build", root, *ONE, "--ship-source").fails(1, ".wh.go.mod")
+
+
+def test_no_cache_replaces_a_damaged_blob(hostbuild: Hostbuild, root: Path) -> None:
+    layout = hostbuild.build(root, *ONE)
+    digest = layout.images["linux/amd64"].descriptor["digest"]
+    blob = max((hostbuild.cache / "blobs").rglob("*"), key=lambda path: path.stat().st_size)
+    data = bytearray(blob.read_bytes())
+    data[100] ^= 1
+    blob.chmod(0o644)
+    blob.write_bytes(data)
+    again = hostbuild.build(root, *ONE, "--no-cache")
+    assert again.images["linux/amd64"].descriptor["digest"] == digest
+
+
+def test_no_command_is_help_and_wrong_usage(hostbuild: Hostbuild) -> None:
+    result = hostbuild()
+    assert (result.code, result.stdout) == (2, "")
+    assert "usage: hostbuild" in result.stderr
+
+
+def test_temp_files_of_the_dead_are_cleaned(hostbuild: Hostbuild, root: Path) -> None:
+    hostbuild("build", root, *ONE)
+    left = hostbuild.cache / "tmp" / f"tmp.999999999.{'0' * 16}"
+    left.write_bytes(b"half")
+    cleaned = hostbuild("clean", root)
+    assert (cleaned.code, left.exists()) == (0, False)
+    assert str(left) in cleaned.stdout
