@@ -4,49 +4,24 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft4Validator
-from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT4
 
 from hostbuild.oci.compose import ComposedImage, compose_image, compose_index
 from hostbuild.oci.layout import layout_index, oci_layout_bytes
 from hostbuild.oci.reference import Reference
 from tests.oci.samples import base, spec
-
-SCHEMAS = Path(__file__).parent.parent / "data" / "image-spec"
-PREFIX = "https://opencontainers.org/schema/"
-
-
-def _without_ids(node: Any) -> Any:
-    """Less the `id`s: they would move what the relative `$ref`s start from."""
-    if isinstance(node, dict):
-        return {
-            key: _without_ids(value)
-            for key, value in node.items()
-            if not (key == "id" and isinstance(value, str))
-        }
-    return [_without_ids(each) for each in node] if isinstance(node, list) else node
+from tests.rig.schemas import Schemas
 
 
 @cache
-def _registry() -> Registry[Any]:
-    registry: Registry[Any] = Registry()
-    return registry.with_resources(
-        (
-            PREFIX + path.name,
-            Resource.from_contents(_without_ids(json.loads(path.read_text())), default_specification=DRAFT4),
-        )
-        for path in SCHEMAS.glob("*.json")
-    )
+def _schemas() -> Schemas:
+    return Schemas()
 
 
 def faults(schema: str, data: bytes) -> list[str]:
-    validator = Draft4Validator({"$ref": PREFIX + schema}, registry=_registry())
-    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(json.loads(data))]
+    return _schemas().errors(schema, json.loads(data))
 
 
 FULL: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The image specification's own JSON schemas, as its Go module carries them, against a layout's documents."""
+"""The image specification's own JSON schemas against a layout's documents."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from jsonschema import Draft4Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
-from tests.rig.go_modules import module_directory
 from tests.rig.layout import Layout
 
-SPECIFICATION = "github.com/opencontainers/image-spec@v1.1.1"
+SCHEMAS = Path(__file__).parent.parent / "data" / "image-spec"
 
 
 _BASE = "https://opencontainers.org/schema/"
@@ -47,7 +46,7 @@ class Schemas:
     """Validators by the name of the schema's file."""
 
     def __init__(self) -> None:
-        self._registry = _registry(module_directory(SPECIFICATION) / "schema")
+        self._registry = _registry(SCHEMAS)
 
     def errors(self, name: str, document: object) -> list[str]:
         """What the schema `name` finds wrong in `document`; nothing is an empty list."""
