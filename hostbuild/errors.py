@@ -150,6 +150,10 @@ class BuildInProgressError(TryLaterError):
     """Another process makes this very build; `extra['pid']` is its pid where it is known."""
 
 
+class UnreachableError(TryLaterError):
+    """A server could not be reached, fell silent, or asked to come later until the time to retry ran out."""
+
+
 class WaitTimeoutError(TryLaterError):
     """The time to wait for another process ran out."""
 
@@ -164,3 +168,43 @@ class WorkerDiedError(HostbuildError):
 
 class CancelledTaskError(HostbuildError):
     """A task was stopped because another one failed; never the first error that a user sees."""
+
+
+class NetworkError(HostbuildError):
+    """A server was reached and the exchange failed for good; trying again changes nothing."""
+
+
+class TlsError(NetworkError):
+    """The server's certificate is not trusted, or one side speaks TLS and the other does not."""
+
+
+class ProtocolError(NetworkError):
+    """An answer that the protocol does not allow: no JSON, too long, a redirect that leads in circles."""
+
+
+class TransferBrokenError(UnreachableError):
+    """A body ended before its end; who can ask for the rest, does."""
+
+
+class RegistryError(NetworkError):
+    """A registry refuses a request; `extra['status']` the HTTP status, `extra['codes']` its error codes."""
+
+
+class AuthenticationError(RegistryError):
+    """A registry asks for other credentials, or these may not do it."""
+
+
+class NotInRegistryError(RegistryError):
+    """The registry has no such repository, manifest or blob."""
+
+
+class OfflineError(HostbuildError):
+    """The network would be needed, and --offline forbids it."""
+
+
+class BaseImageError(HostbuildError):
+    """The base image cannot be used: not for these platforms, not of a known kind, not what was locked."""
+
+
+class CredentialsError(HostbuildError):
+    """Stored credentials cannot be read or written, or a credential helper fails."""

@@ -65,11 +65,47 @@ def ignore_event(event: Event) -> None:
 
 
 class Output(NamedTuple):
-    """One `-o/--output`: `kind` as buildx names it, `destination` a path, `tar` whether one file."""
+    """One `-o/--output`, its fields as buildx names them.
+
+    `kind` is "oci" or "docker" (written to `destination`, a path, or "-" for standard output; `tar`
+    one file, else a layout directory), "registry" or "image" (pushed when `push`; `names` the references
+    to push to, empty means the request's tags; `by_digest` gives no tag to what is pushed).
+    """
 
     kind: str
-    destination: str
+    destination: str = ""
     tar: bool = False
+    push: bool = False
+    by_digest: bool = False
+    names: tuple[str, ...] = ()
+
+
+class Access(NamedTuple):
+    """How registries and other servers are reached; complete, and small enough to cross to workers.
+
+    `environment` gives proxies, certificates and the places of stored credentials. `verify` False
+    accepts any certificate, and plain HTTP where TLS is not spoken. `ca_file` is trusted besides the
+    system's. `credentials` are `(registry, "user:password")`. `mirrors` are `(registry,
+    address[/prefix])`, tried in order before the registry itself, for pulls only. `retry_time` is how
+    long, in seconds, one request may be tried again; `silence` after how many a silent peer is given up.
+    Its repr shows no secret.
+    """
+
+    environment: Mapping[str, str] = {}
+    verify: bool = True
+    ca_file: str = ""
+    authfile: str = ""
+    credentials: Pairs = ()
+    mirrors: Pairs = ()
+    offline: bool = False
+    retry_time: float = 120.0
+    silence: float = 60.0
+
+    def __repr__(self) -> str:
+        return f"Access(verify={self.verify}, ca_file={self.ca_file!r}, mirrors={self.mirrors!r})"
+
+
+DEFAULT_ACCESS = Access()
 
 
 @dataclass(frozen=True)
@@ -80,7 +116,10 @@ class BuildRequest:
     Paths are absolute or relative to the current directory. `tags` are references, the first names
     the image. `None` means "decide by what is found": `stamp` (functions are stamped), `ship_source`
     (functions ship), `jobs` (one a platform, bounded by the processors). Times are seconds;
-    `created` is seconds since the epoch or None (the last commit's time, else the epoch).
+    `created` is seconds since the epoch or None (the last commit's time, else the epoch). `base` is a
+    reference, `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE` or `scratch`, "" the language's own
+    choice; `pull` "always", "missing" or "never"; `lock` records the base's digest in hostbuild.lock,
+    `locked` takes it from there. `certificates` None means on scratch only.
     `environment` is what tools are started with.
     """
 
@@ -89,6 +128,12 @@ class BuildRequest:
     platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64", "linux/arm/v7")
     package: str = ""
     outputs: tuple[Output, ...] = ()
+    base: str = ""
+    pull: str = "always"
+    lock: bool = False
+    locked: bool = False
+    certificates: bool | None = None
+    access: Access = DEFAULT_ACCESS
     name: str = ""
     runtime: str = ""
     invoke: str = ""
