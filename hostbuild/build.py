@@ -15,32 +15,38 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, BinaryIO
 
 from hostbuild.errors import UsageError
 from hostbuild.model import BuildRequest, BuildResult, Event, EventCallback, PlatformResult, ignore_event
 from hostbuild.observer import Observer
+from hostbuild.oci.digest import Digest
 from hostbuild.project import BuildSubject
 from hostbuild.record import read_record, result_of
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
 
 if TYPE_CHECKING:
+    from hostbuild.explaining import Explanation
     from hostbuild.store.staging import Staging
 
 
-def build(request: BuildRequest, on_event: EventCallback = ignore_event) -> BuildResult:
-    """Build what `request` asks for; `on_event` is called in this thread with what happens.
+def build(
+    request: BuildRequest, on_event: EventCallback = ignore_event, *, stdout: BinaryIO | None = None
+) -> BuildResult:
+    """Build what `request` asks for; `on_event` is called with what happens, by one thread at a time.
+
+    `stdout` takes the tar of an output whose destination is "-".
 
     Raises HostbuildError in one of its kinds. Whatever is raised, no process and nothing half-made is
     left behind, and `last` names what it named before.
     """
     cache = Cache(request.cache_dir)
-    observer = Observer(request, cache)
+    observer = Observer(request, cache, on_event)
     subject = observer.study()
     builds = BuildDir(_build_directory(request, subject.root))
-    result = find_complete(subject, builds)
+    result = find_complete(subject, builds) or find_sparse(subject, builds)
     if result is None:
         result = make_complete(subject, builds, cache, observer, on_event)
     if result.status == "up-to-date":
@@ -48,10 +54,38 @@ def build(request: BuildRequest, on_event: EventCallback = ignore_event) -> Buil
             on_event(Event("warning", warning))
         on_event(Event("info", f"{subject.references[0].familiar} is up to date"))
     if request.outputs:
-        from hostbuild.outputs import write_outputs
-
-        write_outputs(result, subject, builds, on_event)
+        hand_out(result, subject, builds, cache, on_event, stdout=stdout)
     return result
+
+
+def explain(request: BuildRequest, on_event: EventCallback = ignore_event) -> Explanation:
+    """What `build` would make of `request`, and why; nothing is made. Raises what `build` raises early."""
+    from hostbuild.explaining import explain_subject
+
+    cache = Cache(request.cache_dir)
+    subject = Observer(request, cache, on_event).study()
+    builds = BuildDir(_build_directory(request, subject.root))
+    complete = not request.no_cache and builds.find(subject.plan.build_id) is not None
+    found = complete or find_sparse(subject, builds) is not None
+    return explain_subject(subject, builds, cache, up_to_date=found)
+
+
+def hand_out(
+    result: BuildResult,
+    subject: BuildSubject,
+    builds: BuildDir,
+    cache: Cache,
+    on_event: EventCallback,
+    *,
+    stdout: BinaryIO | None,
+) -> None:
+    """Step 7: the files that were asked for, then the registries, so that a push comes last."""
+    from hostbuild.outputs import write_outputs
+    from hostbuild.pushing import push_result
+
+    with builds.pin(result.build_id) or nullcontext():  # a cleaner must not take it away meanwhile
+        write_outputs(result, subject, builds, on_event, stdout=stdout)
+        push_result(result, subject, cache, on_event)
 
 
 def _build_directory(request: BuildRequest, root: str) -> str:
@@ -77,6 +111,17 @@ def find_complete(subject: BuildSubject, builds: BuildDir) -> BuildResult | None
     return result_of(directory, read_record(directory), subject, "up-to-date")
 
 
+def find_sparse(subject: BuildSubject, builds: BuildDir) -> BuildResult | None:
+    """The same build without the base's layers, where that is enough; `last` stays on a complete one."""
+    if subject.request.no_cache or not subject.may_stay_sparse:
+        return None
+    directory = builds.find(subject.sparse_id, sparse=True)
+    if directory is None:
+        return None
+    builds.touch(subject.sparse_id)
+    return result_of(directory, read_record(directory), subject, "up-to-date")
+
+
 def make_complete(
     subject: BuildSubject, builds: BuildDir, cache: Cache, observer: Observer, on_event: EventCallback
 ) -> BuildResult:
@@ -89,23 +134,25 @@ def make_complete(
         orphans_ended,
         waiting_event,
     )
-    from hostbuild.images import make_images
+    from hostbuild.images import look_below, make_images
     from hostbuild.record import reason_for
 
-    request, build_id = subject.request, subject.plan.build_id
-    started = time.time()
+    request, started = subject.request, time.time()
+    below = look_below(subject, cache, on_event)
+    build_id = subject.sparse_id if below.sparse else subject.plan.build_id
     with builds.begin(
         build_id,
         builder_record(subject.root),
         wait=request.wait_timeout if request.wait else 0,
         on_wait=lambda owner: on_event(waiting_event(owner)),
     ) as staging:
-        if (result := find_complete(subject, builds)) is not None:  # who was waited for made it
+        # Who was waited for made it.
+        if (result := find_complete(subject, builds) or find_sparse(subject, builds)) is not None:
             return result
         if request.outputs:
             from hostbuild.outputs import check_destinations
 
-            check_destinations(request.outputs)
+            check_destinations(request.outputs, stdout_is_terminal=False)
         with log_beside(builds, build_id, on_event) as tell, orphans_ended(tell):
             for warning in subject.warnings:
                 tell(Event("warning", warning))
@@ -114,8 +161,10 @@ def make_complete(
                 Event("info", f"building {subject.references[0].familiar}: {reason}", data={"step": "build"})
             )
             tell(Event("info", subject.inspection.summary))
+            if not subject.base.is_scratch:
+                tell(Event("info", _about_base(subject, sparse=below.sparse)))
             try:
-                images = make_images(subject, cache, staging, tell)
+                images = make_images(subject, below, cache, staging, tell)
             finally:
                 drop_leftovers(cache, tell)
             observer.refuse_changes(subject)
@@ -124,6 +173,13 @@ def make_complete(
             tell(Event("info", f"built {_count(images)} in {seconds:.1f} s, build {build_id[:12]}"))
             clean_builds(builds, request.keep_builds, tell)
     return result_of(directory, read_record(directory), subject, "built")
+
+
+def _about_base(subject: BuildSubject, *, sparse: bool) -> str:
+    base = subject.base
+    stays = ", whose layers stay where they are" if sparse else ""
+    how = f", {base.how}" if base.how else ""
+    return f"on {base.source} ({base.digest[:19]}{how}){stays}"
 
 
 def _count(images: tuple[PlatformResult, ...]) -> str:
@@ -163,7 +219,10 @@ def publish(
     staging: Staging,
     started: float,
 ) -> str:
-    """Compose the index, put the layout and build.json in place, swap `last`; the build's directory."""
+    """Compose the index, put the layout and build.json in place, swap `last`; the build's directory.
+
+    A sparse layout lacks the base's layers, and `last` does not name it.
+    """
     from hostbuild.images import compose_top
     from hostbuild.outputs import blobs_of
     from hostbuild.record import describe, write_inputs
@@ -171,9 +230,13 @@ def publish(
 
     index, top = compose_top(subject, images, cache)
     blobs = blobs_of(images, str(index.digest), index.size)
-    write_layout(os.path.join(staging.build, "oci"), cache.blobs, top, blobs)
+    sparse = staging.build_id == subject.sparse_id
+    below = {Digest.parse(layer.digest) for image in images for layer in image.layers if layer.why == "base"}
+    absent = below if sparse else frozenset()
+    write_layout(os.path.join(staging.build, "oci"), cache.blobs, top, blobs, absent=absent)
     write_inputs(staging.build, subject)
-    staging.write_record(describe(subject, images, index, started, time.time()), blobs)
+    staging.write_record(describe(subject, images, index, started, time.time()), blobs, absent)
     directory = staging.publish()
-    staging.set_last()
+    if not sparse:
+        staging.set_last()
     return directory

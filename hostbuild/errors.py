@@ -206,5 +206,29 @@ class BaseImageError(HostbuildError):
     """The base image cannot be used: not for these platforms, not of a known kind, not what was locked."""
 
 
+class LocalImageError(HostbuildError):
+    """An image on this machine (layout or archive) is absent, damaged, not one, or one of several."""
+
+
+class WheelError(HostbuildError):
+    """A wheel cannot be used; `extra['wheel']` is its file name, `extra['member']` the file in it, or ""."""
+
+
+class ElfError(HostbuildError):
+    """A file that begins as ELF does and is damaged, or more than we read."""
+
+
+class DependenciesError(HostbuildError):
+    """A project's dependencies cannot be read, resolved or used; `what` names file and line where it can."""
+
+
+class MissingWheelsError(DependenciesError):
+    """Packages that have no wheel for a target.
+
+    `extra['missing']` is a list of JSON objects, one a package: name, version, missing_for, wheels_for, sdist,
+    advice. `extra['command']` is the flag that leaves the platforms out, or "".
+    """
+
+
 class CredentialsError(HostbuildError):
     """Stored credentials cannot be read or written, or a credential helper fails."""

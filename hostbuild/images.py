@@ -7,7 +7,10 @@ import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import NamedTuple
 
+from hostbuild.bases import BasePlatform
+from hostbuild.bases.layers import missing_layers
 from hostbuild.errors import BuildTimeoutError, UsageError
 from hostbuild.jobs import PlatformTask, layer_event, summaries, write_tree
 from hostbuild.languages.base import PlatformJob, Tree
@@ -22,53 +25,74 @@ from hostbuild.oci.platform import Platform
 from hostbuild.process.executor import Executor, InlineExecutor, Task
 from hostbuild.process.marks import Marks
 from hostbuild.process.supervisor import LocalExecutor
-from hostbuild.project import BuildSubject
-from hostbuild.shipping import HOME, SharedLayer
+from hostbuild.project import BuildSubject, working_dir
+from hostbuild.shipping import SharedLayer
 from hostbuild.store.cache import Cache
 from hostbuild.store.staging import Staging
 
 
+class Below(NamedTuple):
+    """What the platforms' images stand on, in their order; `sparse`: its layers stay where they are."""
+
+    images: tuple[BasePlatform | None, ...]
+    sparse: bool = False
+
+    def lacks(self, base: BasePlatform | None, cache: Cache) -> bool:
+        """Whether layers of `base` must be fetched."""
+        return bool(base and not self.sparse and missing_layers(cache, (layer for layer, _ in base.layers())))
+
+
+def look_below(subject: BuildSubject, cache: Cache, tell: EventCallback) -> Below:
+    """The base's image for each platform; sparse where a push needs none of its bytes (`may_stay_sparse`).
+
+    Raises BaseImageError, OfflineError, and the errors of registries.
+    """
+    if subject.base.is_scratch:
+        return Below((None,) * len(subject.platforms))
+    from hostbuild.bases.images import open_base
+
+    images = open_base(subject.base, subject.platforms, cache, subject.request.access, tell)
+    layers = [layer for image in images for layer, _ in image.layers()]
+    return Below(images, sparse=subject.may_stay_sparse and bool(missing_layers(cache, layers)))
+
+
 def make_images(
-    subject: BuildSubject, cache: Cache, staging: Staging, tell: EventCallback
+    subject: BuildSubject, below: Below, cache: Cache, staging: Staging, tell: EventCallback
 ) -> tuple[PlatformResult, ...]:
     """All platforms' images, in the order asked for; their blobs are in the cache then.
 
-    The workers are started first, so that they are ready when the shared layers are written.
+    `below` tells what they stand on. The workers are started first, so that they are ready when the
+    shared layers are written.
     """
     request = subject.request
-    _check(subject)
+    _check(subject, below)
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
     marks = Marks(build_id=subject.plan.build_id, owner=staging.path)
     to_make = [
-        plan for plan in subject.plan.platforms if request.no_cache or cache.recorded(plan.key) is None
+        plan
+        for plan, base in zip(subject.plan.platforms, below.images, strict=True)
+        if request.no_cache or cache.recorded(plan.key) is None or below.lacks(base, cache)
     ]
     with _executor(subject, marks, len(to_make)) as executor:
         shared = tuple(
             layer for each in subject.shared for layer in _shared_layer(each, subject, cache, tell, deadline)
         )
-        tasks = [
-            Task(
-                plan.platform,
-                "hostbuild.jobs:build_platform",
-                _task(subject, platform, plan.key, staging, shared),
-            )
-            for platform, plan in zip(subject.platforms, subject.plan.platforms, strict=True)
-        ]
+        tasks = _tasks(subject, below, staging, shared)
         remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
         return tuple(executor.run(tasks, tell, timeout=remaining))
 
 
-def _check(subject: BuildSubject) -> None:
+def _check(subject: BuildSubject, below: Below) -> None:
     """Refuse what could not be composed at the end, before anything is made."""
     user = subject.request.user
-    if user and not re.fullmatch(r"[0-9]+(:[0-9]+)?", user):
+    if user and subject.base.is_scratch and not re.fullmatch(r"[0-9]+(:[0-9]+)?", user):
         raise UsageError(
             f"--user {user!r} is not UID or UID:GID",
             why="an image without a base has no /etc/passwd to look a name up in",
             fix="write the number, as in --user 0",
         )
-    for platform in subject.platforms:
-        check_spec(_spec(subject, platform))
+    for platform, base in zip(subject.platforms, below.images, strict=True):
+        check_spec(_spec(subject, platform), base.image() if base else None)
 
 
 def processors() -> int:
@@ -125,28 +149,37 @@ def _shared_layer(
     return layers
 
 
-def _task(
-    subject: BuildSubject, platform: Platform, key: str, staging: Staging, shared: tuple[LayerSummary, ...]
-) -> PlatformTask:
-    inspection = subject.inspection
-    return PlatformTask(
-        language=inspection.language,
-        job=PlatformJob(
-            root=subject.root,
-            platform=platform,
-            work=staging.work,
-            recipe=inspection.recipe,
-            tools=inspection.tools,
-            environment=inspection.environment,
-            parallelism=processors(),
-        ),
-        key=key,
-        cache_dir=subject.request.cache_dir,
-        spec=_spec(subject, platform),
-        shared=shared,
-        anew=subject.request.no_cache,
-        tell_entries=subject.request.log_entries,
-    )
+def _tasks(
+    subject: BuildSubject, below: Below, staging: Staging, shared: tuple[LayerSummary, ...]
+) -> list[Task]:
+    """One for each platform, in the order asked for."""
+    request, inspection = subject.request, subject.inspection
+    tasks = []
+    for platform, plan, base in zip(subject.platforms, subject.plan.platforms, below.images, strict=True):
+        task = PlatformTask(
+            language=inspection.language,
+            job=PlatformJob(
+                root=subject.root,
+                platform=platform,
+                work=staging.work,
+                recipe=inspection.recipe,
+                tools=inspection.tools,
+                environment=inspection.environment,
+                parallelism=processors(),
+            ),
+            key=plan.key,
+            cache_dir=request.cache_dir,
+            spec=_spec(subject, platform),
+            shared=shared,
+            anew=request.no_cache,
+            tell_entries=request.log_entries,
+            base=subject.base,
+            below=base,
+            sparse=below.sparse,
+            access=request.access,
+        )
+        tasks.append(Task(plan.platform, "hostbuild.jobs:build_platform", task))
+    return tasks
 
 
 def compose_top(
@@ -162,7 +195,9 @@ def compose_top(
 
 def _manifest_descriptor(image: PlatformResult, annotations: Annotations) -> Descriptor:
     """What the index says of a platform's manifest."""
-    platform = Platform.parse(image.platform)
+    platform = replace(
+        Platform.parse(image.platform), os_version=image.os_version, os_features=image.os_features
+    )
     return Descriptor(
         OCI_MANIFEST,
         Digest.parse(image.manifest),
@@ -186,7 +221,7 @@ def _spec(subject: BuildSubject, platform: Platform) -> ImageSpec:
         user=request.user,
         force_user=bool(request.user),
         ports=request.ports or ("8080/tcp",),
-        working_dir=f"/{HOME}",
+        working_dir=working_dir(request, inspection, subject.base),
         volumes=request.volumes,
         labels=(*subject.labels, *request.labels),
         annotations=subject.annotations.for_platform(platform),

@@ -6,17 +6,30 @@ Small frozen values in, small frozen values out; blobs stay in the cache, where 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hostbuild.bases import NO_BASE, Base, BasePlatform
+from hostbuild.bases.layers import BaseLayers, layers_fetched, missing_layers
 from hostbuild.errors import CorruptBlobError
 from hostbuild.languages import get
 from hostbuild.languages.base import PlatformJob, Tree
 from hostbuild.layer import write_layer
-from hostbuild.model import Entry, Event, EventCallback, LayerSummary, PlatformResult
+from hostbuild.model import (
+    DEFAULT_ACCESS,
+    Access,
+    Entry,
+    Event,
+    EventCallback,
+    LayerSummary,
+    PlatformResult,
+)
 from hostbuild.oci.compose import ImageSpec, LayerRef, compose_image
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
+from hostbuild.oci.media_types import translate
 from hostbuild.process.executor import WorkerContext
 from hostbuild.store.cache import Cache
 
@@ -26,7 +39,8 @@ class PlatformTask:
     """One platform to build. `spec` lacks only the platform's own layers, whose key is `key`.
 
     `shared` describes the layers that `spec` has already. `threads` compress; `anew` ignores what the
-    cache holds; `tell_entries` asks for an event for each file.
+    cache holds; `tell_entries` asks for an event for each file. `below` is the base's image for this
+    platform; its layers are fetched from `base` unless `sparse`.
     """
 
     language: str
@@ -38,27 +52,71 @@ class PlatformTask:
     threads: int = 1
     anew: bool = False
     tell_entries: bool = False
+    base: Base = NO_BASE
+    below: BasePlatform | None = None
+    sparse: bool = False
+    access: Access = DEFAULT_ACCESS
 
 
 def build_platform(task: PlatformTask, context: WorkerContext) -> PlatformResult:
-    """Make one platform's image in the cache.
+    """Make one platform's image in the cache; the base's layers come while the language works.
 
-    Raises what the language raises, StoreError, SourceChangedError.
+    Raises what the language raises, StoreError, SourceChangedError, and the errors of registries.
     """
     cache = Cache(task.cache_dir)
-    own = platform_layers(task, cache, context)
+    with _base_fetched(task, cache, context):
+        own = platform_layers(task, cache, context)
     layers = (*task.shared, *own)
     spec = replace(task.spec, layers=tuple(layer_ref(layer) for layer in layers))
-    image = compose_image(spec, None)
+    image = compose_image(spec, task.below.image() if task.below else None)
     for data in (image.config, image.manifest):
         cache.blobs.put(data)
+    platform = image.manifest_descriptor.platform or spec.platform
     return PlatformResult(
         platform=str(spec.platform),
         manifest=str(image.manifest_descriptor.digest),
         manifest_size=image.manifest_descriptor.size,
         config=str(image.config_descriptor.digest),
         config_size=image.config_descriptor.size,
-        layers=layers,
+        layers=(*base_summaries(task.below), *layers),
+        os_version=platform.os_version,
+        os_features=platform.os_features,
+    )
+
+
+@contextmanager
+def _base_fetched(task: PlatformTask, cache: Cache, context: WorkerContext) -> Iterator[None]:
+    """The base's layers are in the cache at the end of the block, where they are to be."""
+    if task.below is None or task.sparse:
+        yield
+        return
+    layers = [descriptor for descriptor, _ in task.below.layers()]
+    if task.anew:
+        for layer in layers:
+            discard_damaged(cache, layer.digest, layer.size)
+    with (
+        BaseLayers(task.base, cache, task.access, context.emit) as source,
+        layers_fetched(source, missing_layers(cache, layers)),
+    ):
+        yield
+
+
+def base_summaries(below: BasePlatform | None) -> tuple[LayerSummary, ...]:
+    """The base's layers, lowest first, as results tell of them."""
+    if below is None:
+        return ()
+    return tuple(
+        LayerSummary(
+            name="base",
+            digest=str(descriptor.digest),
+            diff_id=str(diff_id),
+            size=descriptor.size,
+            media_type=translate(descriptor.media_type),
+            created_by="",
+            key="",
+            why="base",
+        )
+        for descriptor, diff_id in below.layers()
     )
 
 
@@ -112,7 +170,7 @@ def write_tree(
     with cache.blobs.writer() as writer:
         written = write_layer(tree.entries, writer.write, threads=threads, on_entry=tell if notify else None)
         if anew:
-            _discard_damaged(cache, written.digest, written.size)
+            discard_damaged(cache, written.digest, written.size)
         writer.commit(written.digest, written.size)
     return {
         "digest": str(written.digest),
@@ -123,7 +181,7 @@ def write_tree(
     }
 
 
-def _discard_damaged(cache: Cache, digest: Digest, size: int) -> None:
+def discard_damaged(cache: Cache, digest: Digest, size: int) -> None:
     """Who asks for everything anew has a reason: a blob of the right size may still have other bytes."""
     if cache.blobs.has(digest, size):
         try:

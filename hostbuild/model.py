@@ -118,9 +118,9 @@ class BuildRequest:
     (functions ship), `jobs` (one a platform, bounded by the processors). Times are seconds;
     `created` is seconds since the epoch or None (the last commit's time, else the epoch). `base` is a
     reference, `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE` or `scratch`, "" the language's own
-    choice; `pull` "always", "missing" or "never"; `lock` records the base's digest in hostbuild.lock,
-    `locked` takes it from there. `certificates` None means on scratch only.
-    `environment` is what tools are started with.
+    choice; `pull` "always", "missing" or "never", "" what hostbuild.lock says, else always; `lock` records
+    the base's digest in hostbuild.lock, `locked` takes it from there. `certificates` None means on scratch
+    only.
     """
 
     root: str
@@ -129,7 +129,7 @@ class BuildRequest:
     package: str = ""
     outputs: tuple[Output, ...] = ()
     base: str = ""
-    pull: str = "always"
+    pull: str = ""
     lock: bool = False
     locked: bool = False
     certificates: bool | None = None
@@ -179,7 +179,10 @@ class LayerSummary(NamedTuple):
 
 
 class PlatformResult(NamedTuple):
-    """One platform's image: the digests of its manifest and config, and its layers in order."""
+    """One platform's image: the digests of its manifest and config, and its layers in order.
+
+    The base's layers come first, with `why` "base". `os_version` and `os_features` are the base's.
+    """
 
     platform: str
     manifest: str
@@ -187,6 +190,8 @@ class PlatformResult(NamedTuple):
     config: str
     config_size: int
     layers: tuple[LayerSummary, ...]
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
 
 
 class BuildResult(NamedTuple):
@@ -194,7 +199,8 @@ class BuildResult(NamedTuple):
 
     `reference` is `NAME@sha256:…` (promise: no tag), `index_digest` the nested index's digest,
     `layout` the directory of the image layout, `status` "built" or "up-to-date", `tags` the full
-    references asked for.
+    references asked for. `base` is the base image as it was named, "" on nothing; `absent` are the
+    digests of its layers that only its registry has: the layout is sparse then (image-layout.md, "Blobs").
     """
 
     reference: str
@@ -206,3 +212,5 @@ class BuildResult(NamedTuple):
     tags: tuple[str, ...]
     platforms: tuple[PlatformResult, ...]
     warnings: tuple[str, ...] = ()
+    base: str = ""
+    absent: tuple[str, ...] = ()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hostbuild.bases import NO_BASE, Base, parse_base
 from hostbuild.errors import SourceChangedError, ToolMissingError
-from hostbuild.model import BuildRequest
+from hostbuild.model import BuildRequest, EventCallback
+from hostbuild.oci.platform import Platform
 from hostbuild.plan import Difference, compare, key_of
 from hostbuild.project import BuildSubject, study
 from hostbuild.source import FileDigests
@@ -17,24 +19,30 @@ _MEMO_KEY = key_of("tool versions")
 class Observer:
     """Studies one request; remembers what files were, and the versions of tools from run to run."""
 
-    def __init__(self, request: BuildRequest, cache: Cache) -> None:
+    def __init__(self, request: BuildRequest, cache: Cache, on_event: EventCallback) -> None:
         self._request = request
         self._cache = cache
         self._digests = FileDigests()
+        self._bases = _Bases(request, cache, on_event)
         self._memo: Mapping[str, str] = {}
 
     def study(self) -> BuildSubject:
         """What there is to build: see `project.study`, whose errors it raises."""
         self._memo = self._cache.keys.get(_MEMO_KEY) or {}
-        subject = study(self._request, digests=self._digests, capture=_capture, memo=self._memo)
+        subject = self._study()
         new = {**self._memo, **subject.inspection.memo}
         if new != self._memo:
             self._cache.keys.put(_MEMO_KEY, new)
         return subject
 
+    def _study(self) -> BuildSubject:
+        return study(
+            self._request, digests=self._digests, capture=_capture, bases=self._bases, memo=self._memo
+        )
+
     def refuse_changes(self, subject: BuildSubject) -> None:
         """Look again; raise SourceChangedError, naming the first file, if what was built is not there now."""
-        now = study(self._request, digests=self._digests, capture=_capture, memo=self._memo)
+        now = self._study()
         difference = compare(subject.files, now.files)
         if difference == Difference():
             return
@@ -44,6 +52,35 @@ class Observer:
             why=str(difference),
             fix="build again when the source is at rest",
         )
+
+
+class _Bases:
+    """Base images for one request: each name is resolved once, so that both looks see the same."""
+
+    def __init__(self, request: BuildRequest, cache: Cache, on_event: EventCallback) -> None:
+        self._request = request
+        self._cache = cache
+        self._on_event = on_event
+        self._found: dict[str, Base] = {}
+
+    def resolve(self, text: str, root: str) -> Base:
+        """The base that `text` names: see `bases.resolve.resolve_base`, whose errors it raises."""
+        if text not in self._found:
+            name = parse_base(text)
+            if name.kind == "scratch":
+                return NO_BASE
+            from hostbuild.bases.resolve import Wish, resolve_base
+
+            request = self._request
+            wish = Wish(root, request.pull, request.lock, request.locked)
+            self._found[text] = resolve_base(name, wish, self._cache, request.access, self._on_event)
+        return self._found[text]
+
+    def platforms(self, base: Base) -> tuple[Platform, ...]:
+        """All Linux platforms that the base has: see `bases.images.platforms_of`, whose errors it raises."""
+        from hostbuild.bases.images import platforms_of
+
+        return platforms_of(base, self._cache, self._request.access, self._on_event)
 
 
 def _capture(argv: Sequence[str], cwd: str, environment: Mapping[str, str]) -> str | None:

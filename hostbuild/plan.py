@@ -14,7 +14,7 @@ from hostbuild.oci.digest import Digest
 from hostbuild.oci.json import canonical
 
 #: Changes whenever the same inputs would give other bytes than the hostbuild before.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 
 
 def key_of(kind: str, **inputs: Any) -> str:

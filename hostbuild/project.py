@@ -10,8 +10,10 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from hostbuild.errors import SourceError
+from hostbuild.bases import NO_BASE, Base
+from hostbuild.errors import SourceError, UsageError
 from hostbuild.languages import pick
 from hostbuild.languages.base import Inspection, Language, Project
 from hostbuild.layer import LAYER_FORMAT
@@ -20,14 +22,26 @@ from hostbuild.oci.annotations import Annotations, parse_annotations
 from hostbuild.oci.platform import Platform, local_platform, parse_platforms, require_linux
 from hostbuild.oci.reference import Reference
 from hostbuild.plan import BuildPlan, LayerPlan, key_of
-from hostbuild.shipping import SharedLayer, Shipment, gather
+from hostbuild.shipping import HOME, SharedLayer, Shipment, gather
 from hostbuild.source import FileDigests
 from hostbuild.vcs import History, read_history
 
+#: Tells the go command not to use the network: what is missing in its module cache, it names.
+_OFFLINE = {"GOPROXY": "off"}
 _REVISION = "org.opencontainers.image.revision"
 
 #: argv, working directory, environment -> standard output, or None where it fails or is not there.
 Capture = Callable[[Sequence[str], str, Mapping[str, str]], "str | None"]
+
+
+class Bases(Protocol):
+    """Who knows base images: asks registries, and remembers what they said."""
+
+    def resolve(self, text: str, root: str) -> Base:
+        """The base that `text` names for the source in `root`."""
+
+    def platforms(self, base: Base) -> tuple[Platform, ...]:
+        """All Linux platforms that the base has."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class BuildSubject:
     root: str
     references: tuple[Reference, ...]
     platforms: tuple[Platform, ...]
+    base: Base
     annotations: Annotations
     language: Language
     inspection: Inspection
@@ -54,6 +69,31 @@ class BuildSubject:
     warnings: tuple[str, ...]
 
     @property
+    def push_targets(self) -> tuple[Reference, ...]:
+        """The references that the result is to be pushed to, in order, each once."""
+        pushed = [output for output in self.request.outputs if output.push]
+        named = [Reference.parse(name) for output in pushed for name in output.names]
+        tagged = self.references if any(not output.names for output in pushed) else ()
+        return tuple(dict.fromkeys((*tagged, *named)))
+
+    @property
+    def may_stay_sparse(self) -> bool:
+        """Whether the base's layers need not come here: all that is wanted is a push to where they are."""
+        targets = self.push_targets
+        return bool(
+            targets
+            and self.base.in_registry
+            and not self.request.access.offline
+            and all(output.push for output in self.request.outputs)
+            and {target.registry for target in targets} == {self.base.source.reference.registry}
+        )
+
+    @property
+    def sparse_id(self) -> str:
+        """The build ID of the same build without the base's layers."""
+        return key_of("sparse build", build=self.plan.build_id)
+
+    @property
     def facts(self) -> dict[str, str]:
         """All that the build depends on, by names that people know: the reason for another one."""
         language = self.inspection.language
@@ -62,30 +102,39 @@ class BuildSubject:
 
 
 def study(
-    request: BuildRequest, *, digests: FileDigests, capture: Capture, memo: Mapping[str, str]
+    request: BuildRequest, *, digests: FileDigests, capture: Capture, bases: Bases, memo: Mapping[str, str]
 ) -> BuildSubject:
     """Everything about this build that can be known without making anything.
 
-    `digests` remembers what files were; `capture` runs git; `memo` remembers versions of tools. Raises
-    UsageError, SourceError and what the languages raise.
+    `digests` remembers what files were; `capture` runs git; `bases` asks registries; `memo` remembers
+    versions of tools. Raises UsageError, SourceError, and what the languages and the registries raise.
     """
     references = _references(request)
-    platforms = _platforms(request)
+    root = _root(request.root)
+    platforms = _platforms(request, root, bases)
     annotations = parse_annotations(request.annotations)
     annotations.require_platforms(platforms)
-    root = _root(request.root)
     language = pick(root, request.runtime)
     inspection = language.inspect(_project(request, root, platforms, digests, memo))
+    base = bases.resolve(request.base or inspection.default_base, root)
     history = _history(request, root, inspection, capture)
     created = rfc3339(request.created if request.created is not None else history.committed or 0)
     env, labels = _stamps(request, inspection, history, created)
-    shipment = gather(request, root, inspection, digests)
+    shipment = gather(
+        request,
+        root,
+        inspection,
+        digests,
+        certificates=_certificates(request, inspection, base),
+        home=working_dir(request, inspection, base) != "",
+    )
     files = {**{each.label: each.digest for each in inspection.inputs}, **shipment.files}
     return BuildSubject(
         request=request,
         root=root,
         references=references,
         platforms=platforms,
+        base=base,
         annotations=annotations,
         language=language,
         inspection=inspection,
@@ -99,6 +148,7 @@ def study(
             platforms,
             inspection,
             shipment,
+            base=base,
             stamps={"created": created, "stamps": key_of("stamps", env=env, labels=labels)},
         ),
         files=files,
@@ -116,7 +166,7 @@ def _references(request: BuildRequest) -> tuple[Reference, ...]:
     return tuple(Reference.parse_tagged(name) for name in names)
 
 
-def _platforms(request: BuildRequest) -> tuple[Platform, ...]:
+def _platforms(request: BuildRequest, root: str, bases: Bases) -> tuple[Platform, ...]:
     texts = [part.strip() for text in request.platforms for part in text.split(",")]
     if "local" in texts:
         system = os.uname()
@@ -124,10 +174,39 @@ def _platforms(request: BuildRequest) -> tuple[Platform, ...]:
             local_platform("linux", system.machine)
         )  # what a host of any system can run: Linux images
         texts = [local if text == "local" else text for text in texts]
+    if "all" in texts:
+        return _all_platforms(request, root, bases, texts)
     platforms = parse_platforms(texts)
     for platform in platforms:
         require_linux(platform)
     return platforms
+
+
+def _all_platforms(
+    request: BuildRequest, root: str, bases: Bases, texts: Sequence[str]
+) -> tuple[Platform, ...]:
+    if set(texts) != {"all"}:
+        raise UsageError("--platform names all, and others besides", fix="write all alone, or name them")
+    base = bases.resolve(request.base, root) if request.base else NO_BASE
+    if base.is_scratch:
+        raise UsageError(
+            "--platform all means all that the base image has, and there is no base image",
+            fix="name the platforms, or a base image with --base",
+        )
+    return bases.platforms(base)
+
+
+def working_dir(request: BuildRequest, inspection: Inspection, base: Base) -> str:
+    """/func, as knative func has it; a program that ships no source keeps its base's directory ("")."""
+    keeps = inspection.kind == "program" and not request.ship_source and not base.is_scratch
+    return "" if keeps else f"/{HOME}"
+
+
+def _certificates(request: BuildRequest, inspection: Inspection, base: Base) -> bool:
+    """On nothing, where the language needs them; a base has its own, which nobody overwrites unasked."""
+    if request.certificates is not None:
+        return request.certificates
+    return inspection.needs_certificates and base.is_scratch
 
 
 def _root(path: str) -> str:
@@ -149,7 +228,7 @@ def _project(
     return Project(
         root=root,
         platforms=platforms,
-        environment=request.environment,
+        environment={**request.environment, **_OFFLINE} if request.access.offline else request.environment,
         digest_file=digests.of,
         package=request.package,
         runtime=request.runtime,
@@ -201,6 +280,7 @@ def _plan(
     inspection: Inspection,
     shipment: Shipment,
     *,
+    base: Base,
     stamps: Mapping[str, str],
 ) -> BuildPlan:
     """The keys: of each platform's own layers, and of the whole (the build ID)."""
@@ -221,7 +301,7 @@ def _plan(
     )
     shared = tuple(layer.plan for layer in shipment.layers)
     inputs = {
-        "base": "scratch",
+        "base": str(base),
         "name": str(reference),
         "platforms": ", ".join(map(str, platforms)),
         **{f"layer {plan.name}": plan.key for plan in shared},

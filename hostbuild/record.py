@@ -38,6 +38,11 @@ def describe(
         if name.endswith("version") and isinstance(value, str)
     }
     return {
+        "base": {
+            "name": "" if subject.base.is_scratch else str(subject.base.source),
+            "digest": subject.base.digest,
+            "inRegistry": subject.base.in_registry,
+        },
         "index": {"digest": str(index.digest), "size": index.size},
         "inputs": dict(subject.plan.inputs),
         "name": str(subject.references[0]),
@@ -94,6 +99,8 @@ def result_of(directory: str, record: Mapping[str, Any], subject: BuildSubject, 
         index = record["index"]
         platforms = tuple(_platform(each) for each in record["platforms"])
         digest, size = str(index["digest"]), int(index["size"])
+        base = str(record["base"]["name"])
+        absent = tuple(str(blob["digest"]) for blob in record["blobs"] if blob["here"] is False)
         warnings = tuple(str(each) for each in record["warnings"])
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
@@ -106,11 +113,13 @@ def result_of(directory: str, record: Mapping[str, Any], subject: BuildSubject, 
         index_digest=digest,
         index_size=size,
         layout=os.path.join(directory, "oci"),
-        build_id=subject.plan.build_id,
+        build_id=str(record["buildId"]),
         status=status,
         tags=tuple(str(reference) for reference in subject.references),
         platforms=platforms,
         warnings=warnings,
+        base=base,
+        absent=absent,
     )
 
 
@@ -162,4 +171,5 @@ def _object(image: PlatformResult) -> dict[str, Any]:
 
 def _platform(value: Mapping[str, Any]) -> PlatformResult:
     layers = tuple(LayerSummary(**layer) for layer in value["layers"])
-    return PlatformResult(**{**value, "layers": layers})
+    features = tuple(str(each) for each in value["os_features"])
+    return PlatformResult(**{**value, "layers": layers, "os_features": features})

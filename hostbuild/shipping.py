@@ -43,8 +43,20 @@ class Shipment(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def gather(request: BuildRequest, root: str, inspection: Inspection, digests: FileDigests) -> Shipment:
-    """What the image of `root` ships, read from the disk. Raises SourceError and its kinds."""
+def gather(
+    request: BuildRequest,
+    root: str,
+    inspection: Inspection,
+    digests: FileDigests,
+    *,
+    certificates: bool,
+    home: bool,
+) -> Shipment:
+    """What the image of `root` ships, read from the disk.
+
+    `certificates` tells whether a bundle does, `home` whether /func is there even if nothing is in it.
+    Raises SourceError and its kinds.
+    """
     entries: dict[str, Entry] = {}
     warnings: list[str] = []
     ships_source = inspection.kind == "function" if request.ship_source is None else request.ship_source
@@ -56,7 +68,8 @@ def gather(request: BuildRequest, root: str, inspection: Inspection, digests: Fi
         warnings += tree.warnings
         entries.update((entry.path, entry) for entry in shipped_entries(tree, HOME, USER_UID, USER_GID))
         warnings += _make_way(entries, inspection)
-    else:  # the working directory has to be there for those who mount the root read-only
+    elif home:
+        # The working directory has to be there for those who mount the root read-only.
         entries[HOME] = Entry(HOME, "dir", 0o755, USER_UID, USER_GID, origin="the working directory")
     for place, directory in inspection.trees.items():
         tree = scan(directory, EVERYTHING, digests=digests)
@@ -68,18 +81,18 @@ def gather(request: BuildRequest, root: str, inspection: Inspection, digests: Fi
         if (binary := _binary(inspection)) in copied:
             raise UsageError(f"--copy {spec!r} would lie where the binary goes (/{binary})")
         entries.update(copied)
-    layers = [_layer("data", entries.values(), "hostbuild: source and data")]
-    if inspection.needs_certificates:
+    layers = [_layer("data", entries.values(), "hostbuild: source and data")] if entries else []
+    if certificates:
         bundle = bundle_path()
-        certificates = certificate_entries(bundle, digests.of(bundle))
-        layers.append(_layer("certificates", certificates, "hostbuild: certificate authorities"))
+        trusted = certificate_entries(bundle, digests.of(bundle))
+        layers.append(_layer("certificates", trusted, "hostbuild: certificate authorities"))
     files = {_label(entry.path): _content(entry) for layer in layers for entry in layer.entries}
     return Shipment(tuple(layers), files, tuple(warnings))
 
 
 def _own_paths(request: BuildRequest, root: str) -> tuple[str, ...]:
     """What builds themselves write below the source: it must not ship with the next one."""
-    written = [output.destination for output in request.outputs]
+    written = [output.destination for output in request.outputs if output.destination not in {"", "-"}]
     written += [path for path in (request.build_dir, request.cache_dir) if path]
     relative = (os.path.relpath(os.path.realpath(path), root) for path in written)
     return tuple(path for path in relative if path.split("/")[0] not in {os.curdir, os.pardir})

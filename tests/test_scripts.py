@@ -70,7 +70,7 @@ def test_a_python_without_venv_is_said(tmp_path: Path) -> None:
 
 
 def test_missing_test_tools_are_named_and_fail(tmp_path: Path) -> None:
-    for name in ("git", "umoci", "unshare", "nsenter"):
+    for name in ("git", "umoci", "docker-registry", "unshare", "nsenter"):
         fake(tmp_path / "bin", name, "exit 0")
     fake(tmp_path / "bin", "id", "echo 1000")
     done = run(SHELL, SCRIPTS / "test_tools", env={"PATH": str(tmp_path / "bin")})
@@ -81,7 +81,7 @@ def test_missing_test_tools_are_named_and_fail(tmp_path: Path) -> None:
 def test_root_gets_missing_tools_installed(tmp_path: Path) -> None:
     bin_directory, log = tmp_path / "bin", tmp_path / "log"
     emulators = ("qemu-aarch64-static", "qemu-arm-static")
-    for name in ("git", "umoci", "oci-image-tool", *emulators, "unshare", "nsenter"):
+    for name in ("git", "umoci", "docker-registry", "oci-image-tool", *emulators, "unshare", "nsenter"):
         fake(bin_directory, name, "exit 0")
     fake(bin_directory, "id", "echo 0")
     fake(bin_directory, "apt-get", f'echo "$*" >> "{log}"')

@@ -1,38 +1,62 @@
-"""The grammar of the command line, made from the table of settings."""
+"""Reads the command line: which command, its flags, and what is wrong with them.
+
+Only the parser of the command that is asked for is made. What is not understood is never quoted in full: it
+may be a login that followed a flag with a typing error.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from hostbuild.settings.table import SETTINGS, Setting, from_texts
+from hostbuild.cli.commands import COMMANDS, Command, find
+from hostbuild.cli.spelling import spell_out
+from hostbuild.errors import UsageError
+from hostbuild.settings.table import from_texts
 
 _DESCRIPTION = """\
 From a source directory to a runnable, reproducible, multi-arch OCI image, on the host:
 no daemon, no root, no emulation, no Dockerfile."""
 
-_BUILD_EPILOG = """\
-Standard output is one line, NAME@sha256:DIGEST; everything else goes to standard error.
-The image is in DIR/.func/builds/last/oci, an OCI image layout. Settings can also stand in
-hostbuild.toml, in [tool.hostbuild] of pyproject.toml, or in HOSTBUILD_* variables.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 75 try again later, 130 and 143 interrupted."""
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like all others: what, the usage, and what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError, as every wrong request does."""
+        raise UsageError(
+            f"{self.prog}: {message}", detail=self.format_usage(), fix=f"see `{self.prog} --help`"
+        )
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """The parsed command line. Exits with 2 on wrong usage and 0 after --help, as argparse does."""
-    return _parser().parse_args(argv)
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The parsed command line; `command` names what to run, `runner` where that is.
+
+    Raises UsageError for wrong usage. Exits with 0 after --help and --version, as argparse does.
+    """
+    command, rest = find(argv)
+    if command is None:
+        return _top(argv)
+    parser = _parser(command)
+    arguments, unknown = parser.parse_known_args(spell_out(rest, command.settings))
+    if unknown:
+        _refuse(parser, command, unknown)
+    arguments.command, arguments.runner = command.name, command.runner
+    return arguments
 
 
 def help_text() -> str:
     """What --help says."""
-    return _parser().format_help()
+    return _top_parser().format_help()
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given as flags, by name, with their final values."""
+    command, _ = find(arguments.command.split())
     found: dict[str, Any] = {}
-    for setting in SETTINGS:
-        value = getattr(arguments, setting.name.replace("-", "_"), None)
+    for setting in command.settings if command else ():
+        value = getattr(arguments, setting.name, None)
         if isinstance(value, bool):
             found[setting.name] = value
         elif value is not None:
@@ -40,94 +64,67 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _parser() -> argparse.ArgumentParser:
-    from hostbuild.version import VERSION
-
-    parser = argparse.ArgumentParser(
-        prog="hostbuild", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--version", action="version", version=f"hostbuild {VERSION}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _build_command(commands)
-    _status_command(commands)
-    _clean_command(commands)
-    return parser
-
-
-def _build_command(commands: Any) -> None:
-    parser = commands.add_parser(
-        "build",
-        help="build an image from a source directory",
-        description="Build an image from the source in DIR.",
-        epilog=_BUILD_EPILOG,
+def _parser(command: Command) -> Parser:
+    parser = Parser(
+        prog=f"hostbuild {command.name}",
+        usage=f"hostbuild {command.name} {command.usage}",
+        description=command.description,
+        epilog=command.epilog or None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("directory", nargs="?", default=".", metavar="DIR", help="the source (default: here)")
-    groups = {
-        "image": parser.add_argument_group("the image"),
-        "build": parser.add_argument_group("the build"),
-    }
-    for setting in SETTINGS:
-        _add(groups[setting.group], setting)
-    shown = parser.add_argument_group("what is shown")
-    _add_verbosity(shown)
-    shown.add_argument(
-        "--progress",
-        choices=("auto", "plain", "quiet"),
-        default=None,
-        help="how progress is shown (default: auto)",
-    )
+    command.fill(parser)
+    return parser
 
 
-def _add(group: Any, setting: Setting) -> None:
-    names = [setting.short] if setting.short else []
-    names.append(f"--{setting.name}")
-    if setting.kind == "switch":
-        action = argparse.BooleanOptionalAction if setting.negatable else "store_true"
-        group.add_argument(*names, action=action, default=None, help=setting.help)
-    else:
-        group.add_argument(*names, action="append", metavar=setting.metavar, help=setting.help)
+def _top_parser() -> Parser:
+    from hostbuild.version import VERSION
 
-
-def _add_verbosity(parser: Any) -> None:
-    parser.add_argument("-v", "--verbose", action="store_true", help="show the log as it is written")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show errors only")
-
-
-def _directory_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", nargs="?", default=".", metavar="DIR", help="the source (default: here)")
-    parser.add_argument(
-        "--build-dir", metavar="DIR", default=None, help="where builds are kept (default: DIR/.func)"
-    )
-    _add_verbosity(parser)
-
-
-def _status_command(commands: Any) -> None:
-    parser = commands.add_parser(
-        "status",
-        help="show running, complete and stale builds",
-        description="Show the builds of the source in DIR: running, complete, and what dead builders left.",
+    width = max(len(command.name) for command in COMMANDS) + 4
+    commands = "".join(f"\n  {command.name:{width}}{command.summary}" for command in COMMANDS)
+    parser = Parser(
+        prog="hostbuild",
+        usage="hostbuild COMMAND [flags]",
+        description=f"{_DESCRIPTION}\n\ncommands:{commands}",
+        epilog="`hostbuild COMMAND --help` tells the flags of each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _directory_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="as one JSON document")
+    parser.add_argument("--version", action="version", version=f"hostbuild {VERSION}")
+    return parser
 
 
-def _clean_command(commands: Any) -> None:
-    parser = commands.add_parser(
-        "clean",
-        help="remove what dead builders left, and old builds",
-        description="Remove what dead builders of the source in DIR left, and older complete builds. "
-        "A running build, and the last complete one, are never touched.",
-        allow_abbrev=False,
-    )
-    _directory_arguments(parser)
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    parser.add_argument(
-        "--keep",
-        type=int,
-        default=5,
-        metavar="N",
-        help="complete builds to keep (default: 5; the last one, and those used in the last minute, stay)",
-    )
+def _top(argv: Sequence[str]) -> argparse.Namespace:
+    """--help and --version; everything else without a command is wrong."""
+    parser = _top_parser()
+    _, unknown = parser.parse_known_args(argv[:1])
+    if not unknown:
+        parser.error("which command?")
+    if unknown[0].startswith("-"):
+        parser.error(f"unknown flag {_name_of(unknown[0])!r}{_near(unknown[0], ('--help', '--version'))}")
+    names = [command.name for command in COMMANDS]
+    longer = [name for name in names if name.startswith(f"{unknown[0]} ")]
+    meant = f"; did you mean {longer[0]}?" if longer else _near(unknown[0], names)
+    parser.error(f"unknown command {unknown[0]!r}{meant}")
+
+
+def _refuse(parser: Parser, command: Command, unknown: Sequence[str]) -> NoReturn:
+    flags = [word for word in unknown if word.startswith("-") and word != "-"]
+    if not flags:
+        shown = "" if command.secret_words else f": {' '.join(unknown)!r}"
+        parser.error(f"{'a word' if len(unknown) == 1 else f'{len(unknown)} words'} too many{shown}")
+    name = _name_of(flags[0])
+    parser.error(f"unknown flag {name!r}{_near(name, command.flag_names)}")
+
+
+def _name_of(word: str) -> str:
+    """A flag without its value; a short one's may follow at once."""
+    return word.partition("=")[0] if word.startswith("--") else word[:2]
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    import difflib
+
+    plain = {each.lstrip("-"): each for each in known}
+    near = difflib.get_close_matches(word.lstrip("-"), plain, n=1)
+    return f"; did you mean {plain[near[0]]}?" if near else ""

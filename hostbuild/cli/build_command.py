@@ -6,25 +6,55 @@ import os
 import sys
 from argparse import Namespace
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hostbuild.build import build
 from hostbuild.cli.arguments import given_settings
-from hostbuild.cli.progress import Display, choose
+from hostbuild.cli.progress import Display
+from hostbuild.cli.shown import is_json, shown
+from hostbuild.cli.streams import write_output
 from hostbuild.errors import UsageError
-from hostbuild.model import Event
+from hostbuild.model import BuildRequest, BuildResult, Event
 from hostbuild.settings.load import load_request
+
+if TYPE_CHECKING:
+    from hostbuild.cli.results import ResultFiles
+
+_STANDARD_OUTPUT = "-"
 
 
 def run_build(arguments: Namespace) -> int:
     """Build, print `NAME@sha256:…`, and return 0. Raises HostbuildError."""
+    if arguments.json and not arguments.dry_run:
+        raise UsageError(
+            "--json goes with --dry-run only",
+            fix="for what was built as JSON use --metadata-file FILE, for progress --progress rawjson",
+        )
     request = load_request(arguments.directory, given_settings(arguments), os.environ)
     request = replace(request, log_entries=arguments.verbose)
-    display = _display(arguments)
-    try:
-        result = build(request, _Teller(display))
-    finally:
-        display.close()
-    sys.stdout.write(f"{result.reference}\n")
+    if arguments.dry_run:
+        return _explain(request, arguments)
+    to_stdout = any(output.destination == _STANDARD_OUTPUT for output in request.outputs)
+    if to_stdout:
+        _refuse_terminal(request)
+    with shown(arguments) as display:
+        files = _result_files(request, arguments)
+        result = build(request, _Teller(display), stdout=sys.stdout.buffer if to_stdout else None)
+    if files is not None:
+        from hostbuild.cli.results import image_id_of, metadata_of
+
+        files.write(
+            metadata=metadata_of(result, request.outputs),
+            image_id=image_id_of(result),
+            digest=result.index_digest,
+        )
+    as_json = is_json(arguments)
+    if as_json:
+        _say_as_json(result, request)
+    if not to_stdout:
+        write_output(f"{result.reference}\n")
+    elif not as_json:
+        sys.stderr.write(f"{result.reference}\n")
     return 0
 
 
@@ -42,14 +72,39 @@ class _Teller:
         self._display.show(event)
 
 
-def _display(arguments: Namespace) -> Display:
-    progress = arguments.progress or os.environ.get("HOSTBUILD_PROGRESS") or "auto"
-    if progress not in {"auto", "plain", "quiet"}:
-        raise UsageError(f"HOSTBUILD_PROGRESS is {progress!r}", fix="set it to auto, plain or quiet")
-    return choose(
-        progress,
-        sys.stderr,
-        quiet=arguments.quiet,
-        verbose=arguments.verbose,
-        environ_term=os.environ.get("TERM", ""),
-    )
+def _say_as_json(result: BuildResult, request: BuildRequest) -> None:
+    from hostbuild.cli.rawjson import write_line
+    from hostbuild.cli.results import metadata_of
+
+    write_line(sys.stderr, "result", result.reference, "", metadata_of(result, request.outputs))
+
+
+def _explain(request: BuildRequest, arguments: Namespace) -> int:
+    from hostbuild.build import explain
+
+    with shown(arguments) as display:
+        explanation = explain(request, display.show)
+    if arguments.json:
+        import json
+
+        write_output(json.dumps(explanation.to_json(), indent=2) + "\n")
+    else:
+        write_output(explanation.to_text())
+    return 0
+
+
+def _refuse_terminal(request: BuildRequest) -> None:
+    from hostbuild.outputs import check_destinations
+
+    outputs = [output for output in request.outputs if output.destination == _STANDARD_OUTPUT]
+    check_destinations(outputs, stdout_is_terminal=sys.stdout.isatty())
+
+
+def _result_files(request: BuildRequest, arguments: Namespace) -> ResultFiles | None:
+    if not (arguments.metadata_file or arguments.iidfile or arguments.digestfile):
+        return None
+    from hostbuild.cli.results import ResultFiles
+
+    files = ResultFiles.of(arguments)
+    files.prepare(request.outputs)
+    return files

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
 
 from hostbuild.cli.directories import build_directory
-from hostbuild.cli.progress import human_size
+from hostbuild.cli.sizes import human_size
+from hostbuild.cli.streams import write_output
 from hostbuild.errors import UsageError
 from hostbuild.housekeeping import clean_cache, is_free, ran_here
 from hostbuild.process.liveness import end_orphans, find_orphans
@@ -36,7 +36,7 @@ def run_clean(arguments: Namespace) -> int:
     size = sum(each.size for each in removed)
     lines.append(f"{human_size(size)} {free}" if removed else "nothing to remove")
     if not arguments.quiet:
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        write_output("".join(f"{line}\n" for line in lines))
     return 0
 
 

@@ -8,7 +8,8 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from hostbuild.cli import signals
-from hostbuild.cli.arguments import help_text, parse
+from hostbuild.cli.failures import Failure, say, wants_json
+from hostbuild.cli.streams import discard, finish_output, settle
 from hostbuild.errors import EXIT_FAILED, EXIT_USAGE, HostbuildError
 
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
@@ -17,91 +18,70 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 def run(argv: list[str]) -> int:
     """Run the command; the exit code. Nothing but SystemExit of argparse is raised."""
     signals.install()
-    if sys.stderr is None:  # closed by the caller: what would be said there is lost
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    settle()
+    as_json = wants_json(argv, os.environ)
     if sys.stdout is None:
-        _say("error: standard output is closed\n  fix: redirect it, as in >/dev/null")
+        say(Failure("standard output is closed", fix="redirect it, as in >/dev/null"), as_json=as_json)
         return EXIT_FAILED
     if not argv:
+        from hostbuild.cli.arguments import help_text
+
         sys.stderr.write(help_text())
         return EXIT_USAGE
+    failure: Failure | None = None
     verbose = False
     try:
+        from hostbuild.cli.arguments import parse
+
         arguments = parse(argv)
         verbose = arguments.verbose
-        return _finished(_command(arguments.command)(arguments))
+        code = _runner(arguments.runner)(arguments)
+        finish_output()
     except signals.InterruptedBySignal as interruption:
-        _say(f"interrupted by {interruption.name}; nothing half-made is left")
-        return interruption.exit_code
-    except HostbuildError as error:
-        say_error(error, verbose=verbose)
-        return error.exit_code
+        failure = Failure(
+            f"interrupted by {interruption.name}",
+            why="nothing half-made is left",
+            exit_code=interruption.exit_code,
+            interrupted=True,
+        )
     except BrokenPipeError:
-        # What reads our output has gone; Python must not try to flush into it once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)  # what reads our output has gone; Python must not try to flush into it once more
         return _BROKEN_PIPE
-    except OSError as error:
-        _say(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        _say("  why: the system refused it")
-        _say("  fix: see that the path is there, that you may use it, and that its disk is not full")
-        if verbose:
-            _traceback(error)
-        return EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - the last resort: a defect of ours, said in one line
-        _say(f"error: {type(error).__name__}: {error}")
-        _say("  why: this is a defect of hostbuild")
-        _say("  fix: run it again with -v and report what it prints")
-        if verbose:
-            _traceback(error)
-        return EXIT_FAILED
+        failure = _failure(error, verbose=verbose)
+    if failure is None:
+        return code
+    say(failure, as_json=as_json)
+    return failure.exit_code
 
 
-def _finished(code: int) -> int:
-    """Output that cannot be written is an error, and not one that Python finds when it ends."""
-    sys.stdout.flush()
-    return code
-
-
-def say_error(error: HostbuildError, *, verbose: bool) -> None:
-    """Print what happened, why, what a tool said, and what to do, on standard error."""
-    named = error.platform and error.platform not in error.what
-    where = f"{error.platform}: " if named else ""
-    _say(f"error: {where}{error.what}")
-    if error.why:
-        _say(f"  why: {error.why}")
-    if error.detail:
-        _say(error.detail.rstrip("\n"))
-    if error.fix:
-        _say(f"  fix: {error.fix}")
-    if verbose:
-        _traceback(error)
-
-
-def _command(name: str) -> Callable[[Namespace], int]:
-    if name == "build":
-        from hostbuild.cli.build_command import run_build
-
-        return run_build
-    if name == "status":
-        from hostbuild.cli.status_command import run_status
-
-        return run_status
-    from hostbuild.cli.clean_command import run_clean
-
-    return run_clean
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{printable(line)}\n")
-
-
-def printable(text: str) -> str:
-    """Text that any terminal can print: what is not UTF-8, or moves the cursor, is escaped."""
-    safe = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(char if char in "\n\t" or char.isprintable() else ascii(char)[1:-1] for char in safe)
-
-
-def _traceback(error: BaseException) -> None:
+def _failure(error: Exception, *, verbose: bool) -> Failure:
+    if isinstance(error, HostbuildError):
+        failure = Failure.of(error)
+    elif isinstance(error, OSError):
+        place = f": {error.filename}" if error.filename else ""
+        failure = Failure(
+            f"{error.strerror or error}{place}",
+            why="the system refused it",
+            fix="see that the path is there, that you may use it, and that its disk is not full",
+        )
+    else:
+        failure = Failure(
+            f"{type(error).__name__}: {error}",
+            why="this is a defect of hostbuild",
+            fix="run it again with -v and report what it prints",
+        )
+    if not verbose:
+        return failure
     import traceback
 
-    traceback.print_exception(error, file=sys.stderr)
+    return failure._replace(trace="".join(traceback.format_exception(error)))
+
+
+def _runner(place: str) -> Callable[[Namespace], int]:
+    """The function that `module:function` names."""
+    from importlib import import_module
+
+    module, _, function = place.partition(":")
+    runner: Callable[[Namespace], int] = getattr(import_module(module), function)
+    return runner

@@ -9,13 +9,18 @@ import time
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Protocol
 
+from hostbuild.cli.failures import clean
+from hostbuild.cli.sizes import human_size
+from hostbuild.errors import UsageError
 from hostbuild.model import Event
 
 if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.table import Table
+    from hostbuild.cli.pace import LongSteps
 
 Clock = Callable[[], float]
+
+#: Seconds between two plain lines about one step that goes on.
+_BETWEEN = 10.0
 
 
 class Display(Protocol):
@@ -29,10 +34,25 @@ class Display(Protocol):
 
 
 def choose(progress: str, stream: IO[str], *, quiet: bool, verbose: bool, environ_term: str) -> Display:
-    """The display for `--progress` (auto, plain, quiet) on this stream."""
-    if quiet or progress == "quiet":
+    """The display for `--progress` (auto, plain, tty, quiet, none, rawjson) on this stream.
+
+    Raises UsageError for tty where there is no terminal.
+    """
+    if progress == "rawjson":
+        from hostbuild.cli.rawjson import RawJsonDisplay
+
+        return RawJsonDisplay(stream, quiet=quiet)
+    if progress == "tty" and not stream.isatty():
+        raise UsageError(
+            "--progress tty: standard error is no terminal",
+            fix="use --progress plain, or auto, which chooses",
+        )
+    if quiet or progress in {"quiet", "none"}:
         return SilentDisplay()
-    if progress == "auto" and not verbose and environ_term != "dumb" and stream.isatty():
+    lively = progress == "auto" and not verbose and environ_term != "dumb" and stream.isatty()
+    if lively or progress == "tty":
+        from hostbuild.cli.live import LiveDisplay
+
         return LiveDisplay(stream)
     return PlainDisplay(stream, verbose=verbose)
 
@@ -47,35 +67,66 @@ class SilentDisplay:
         """Nothing."""
 
 
+class OnceDisplay:
+    """Passes events on, each warning once: several processes may meet the same thing."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._warned: set[str] = set()
+
+    def show(self, event: Event) -> None:
+        """Pass it on, unless it was said."""
+        if event.kind == "warning":
+            if event.message in self._warned:
+                return
+            self._warned.add(event.message)
+        self._display.show(event)
+
+    def close(self) -> None:
+        """Close what is behind."""
+        self._display.close()
+
+
 def line_of(event: Event, *, verbose: bool = False) -> str | None:
     """The line that says this event for good, or None for one that is not worth a line."""
     prefix = f"{event.platform}: " if event.platform else ""
+    message = clean(event.message)
     match event.kind:
         case "warning":
-            return f"warning: {prefix}{event.message}"
-        case "done" if isinstance(event.data.get("size"), int):
-            return f"{prefix}{event.message}, {human_size(event.data['size'])}"
-        case "done" | "info" | "waiting":
-            return f"{prefix}{event.message}"
-        case "start":
-            return f"{prefix}{event.message}"
+            return f"warning: {prefix}{message}"
+        case "done" if event.data.get("step") == "blob" and not verbose:
+            return None  # a push has many, and its own last word
+        case "done" | "info" if isinstance(event.data.get("size"), int):
+            return f"{prefix}{message}, {human_size(event.data['size'])}"
+        case "done" | "info" | "waiting" | "start":
+            return f"{prefix}{message}"
         case "output" | "entry" if verbose:
-            return f"{prefix}{event.message}"
+            return f"{prefix}{message}"
         case "tool" if verbose:
-            return f"{prefix}{' '.join(event.data.get('argv', ()))}"
+            return f"{prefix}{clean(' '.join(event.data.get('argv', ())))}"
     return None
 
 
 class PlainDisplay:
-    """A line for what starts and what is done; with `verbose` also each file, tool, and what it prints."""
+    """A line for what starts and what is done, and now and then for what goes on.
 
-    def __init__(self, stream: IO[str], *, verbose: bool = False) -> None:
+    With `verbose` also one for each file, each tool, and each line that a tool prints.
+    """
+
+    def __init__(self, stream: IO[str], *, verbose: bool = False, clock: Clock = time.monotonic) -> None:
         self._stream = stream
         self._verbose = verbose
+        self._clock = clock
+        self._steps: LongSteps | None = None
 
     def show(self, event: Event) -> None:
         """Write the event's line, if it has one."""
-        line = line_of(event, verbose=self._verbose)
+        if event.kind == "progress":
+            line = self._long_steps().line_of(event)
+        else:
+            line = line_of(event, verbose=self._verbose)
+            if event.kind == "start" and "step" in event.data:
+                self._long_steps().begin(event)
         if line is not None:
             stamp = time.strftime("%H:%M:%S ") if self._verbose else ""
             self._stream.write(f"{stamp}{line}\n")
@@ -84,82 +135,9 @@ class PlainDisplay:
     def close(self) -> None:
         """Nothing is left to do."""
 
+    def _long_steps(self) -> LongSteps:
+        if self._steps is None:
+            from hostbuild.cli.pace import LongSteps
 
-class LiveDisplay:
-    """A spinner and the last word of each platform that is being built; what is done stays above it."""
-
-    def __init__(self, stream: IO[str], clock: Clock = time.monotonic) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._rows: dict[str, tuple[str, float]] = {}
-        self._live: Live | None = None
-
-    def show(self, event: Event) -> None:
-        """Update the platform's line, and print what is done above it."""
-        row = event.platform
-        if event.kind in {"start", "waiting"}:
-            self._rows[row] = (event.message, self._clock())
-            self._start()
-        elif event.kind in {"output", "progress"} and row in self._rows:
-            self._rows[row] = (event.message, self._rows[row][1])
-        elif event.kind == "done":
-            self._rows.pop(row, None)
-        line = line_of(event)
-        if line is not None and event.kind not in {"waiting", "start"}:
-            self._print(line, event.kind)
-
-    def close(self) -> None:
-        """Take the living lines away."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-        self._rows.clear()
-
-    def _print(self, line: str, kind: str) -> None:
-        if self._live is None:  # rich is slow to import: for a word without work it is not
-            self._stream.write(f"{line}\n")
-            self._stream.flush()
-            return
-        from rich.text import Text
-
-        mark = Text("✓ ", style="green") if kind == "done" else Text("")
-        self._live.console.print(mark.append(line, style="yellow" if kind == "warning" else ""))
-
-    def _start(self) -> None:
-        if self._live is None:
-            from rich.console import Console
-            from rich.live import Live
-            from rich.spinner import Spinner
-
-            console = Console(file=self._stream, highlight=False, soft_wrap=True, markup=False)
-            self._spinner = Spinner("dots")
-            self._live = Live(
-                get_renderable=self._render, console=console, refresh_per_second=12, transient=True
-            )
-            self._live.start()
-
-    def _render(self) -> Table:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table.grid(padding=(0, 1))
-        now = self._clock()
-        for platform, (message, since) in list(self._rows.items()):
-            text = Text(no_wrap=True, overflow="ellipsis")
-            text.append(f"{platform} " if platform else "", style="bold")
-            text.append(message)
-            text.append(f"  {now - since:.0f}s", style="dim")
-            table.add_row(self._spinner, text)
-        return table
-
-
-def human_size(size: int) -> str:
-    """Bytes for people, in powers of 1000 as registries and disks count: 999 B, 1.2 kB, 7.9 MB."""
-    if size < 1000:
-        return f"{size} B"
-    value = float(size)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.95 or unit == "TB":
-            break
-    return f"{value:.1f} {unit}"
+            self._steps = LongSteps(_BETWEEN, self._clock)
+        return self._steps

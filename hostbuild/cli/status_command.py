@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.cli.directories import build_directory
-from hostbuild.cli.progress import human_size
+from hostbuild.cli.sizes import human_size
+from hostbuild.cli.streams import write_output
 
 if TYPE_CHECKING:
     from hostbuild.store.sweeping import BuildState
@@ -20,12 +20,12 @@ def run_status(arguments: Namespace) -> int:
     if arguments.json:
         import json
 
-        sys.stdout.write(json.dumps({"builds": [_object(state) for state in states]}, indent=2) + "\n")
+        write_output(json.dumps({"builds": [_object(state) for state in states]}, indent=2) + "\n")
         return 0
     if not states:
-        sys.stdout.write("no builds\n")
+        write_output("no builds\n")
     for state in states:
-        sys.stdout.write(f"{_line(state)}\n")
+        write_output(f"{_line(state)}\n")
     return 0
 
 

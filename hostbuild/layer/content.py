@@ -21,7 +21,7 @@ SMALL = 1 << 20
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO})
 
 
-def copy_content(entry: Entry, put: Callable[[bytes], None], room: Callable[[], int]) -> None:
+def copy_content(entry: Entry, put: Callable[[bytes], object], room: Callable[[], int]) -> None:
     """Hands a file's bytes to `put`, in constant memory; long files in pieces of up to `room()` bytes.
 
     Raises SourceChangedError where there are fewer or more than `entry.size` bytes, where their SHA-256
@@ -51,7 +51,7 @@ def copy_content(entry: Entry, put: Callable[[bytes], None], room: Callable[[], 
 
 
 def _copy_long(
-    entry: Entry, stream: BinaryIO, data: bytes, put: Callable[[bytes], None], room: Callable[[], int]
+    entry: Entry, stream: BinaryIO, data: bytes, put: Callable[[bytes], object], room: Callable[[], int]
 ) -> None:
     """Goes on after the first piece: for long files, short reads, and files that changed."""
     left = entry.size

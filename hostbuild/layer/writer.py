@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from hostbuild.layer import header
 from hostbuild.layer.content import copy_content
@@ -65,7 +66,7 @@ def write_layer(
     with (
         Members(write, compress, size) if serial else ParallelMembers(write, compress, size, threads) as sink
     ):
-        count = _write_entries(entries, sink, on_entry)
+        count = put_entries(entries, sink, on_entry)
         sink.put(header.END)
         sink.finish()
     return LayerResult(
@@ -78,7 +79,21 @@ def write_layer(
     )
 
 
-def _write_entries(entries: Iterable[Entry], sink: Members, on_entry: Callable[[Entry], None] | None) -> int:
+class Sink(Protocol):
+    """Takes an archive's bytes in their order; long files come in pieces of at most `room()` bytes."""
+
+    def put(self, data: bytes) -> object:
+        """Takes the next bytes."""
+
+    def room(self) -> int:
+        """How many bytes may come at once; at least one."""
+
+
+def put_entries(entries: Iterable[Entry], sink: Sink, on_entry: Callable[[Entry], None] | None = None) -> int:
+    """Puts the entries' headers and bytes into `sink`, without the archive's end; how many there were.
+
+    Raises as `write_layer` does.
+    """
     check = NameCheck().check
     put = sink.put
     room = sink.room

@@ -140,9 +140,14 @@ def compose_image(spec: ImageSpec, base: BaseImage | None) -> ComposedImage:
     )
 
 
-def check_spec(spec: ImageSpec) -> None:
-    """Raises InvalidValueError for values that an image on nothing cannot hold; layers may be missing yet."""
-    _run_config(spec, None)
+def check_spec(spec: ImageSpec, base: BaseImage | None = None) -> None:
+    """Raises, as composing would, for what the image cannot be; our own layers may be missing yet."""
+    from hostbuild.oci.base import layers_of
+
+    if base is not None:
+        _platform(spec.platform, base)
+        layers_of(base, spec.created)
+    _run_config(spec, base)
 
 
 def compose_index(

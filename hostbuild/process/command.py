@@ -11,6 +11,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,17 +97,20 @@ def capture(
     env: Mapping[str, str],
     timeout: float | None = 60.0,
     check: bool = False,
+    stdin: bytes | None = None,
 ) -> Captured:
     """Run a small tool (git) for its standard output; `timeout` in seconds.
+
+    `stdin` is what it reads there, where a secret must not be seen among its arguments; None is nothing.
 
     Raises ToolMissingError where it cannot be started, BuildTimeoutError after the timeout, and with `check`
     ToolError where it fails.
     """
     import subprocess
 
-    process = _launch(argv, cwd, env, merge=False)
+    process = _launch(argv, cwd, env, merge=False, feed=stdin is not None)
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired:
         raise _timeout(tool_name(argv)) from None
     finally:
@@ -126,7 +130,12 @@ def tool_name(argv: Sequence[str]) -> str:
 
 
 def _launch(
-    argv: Sequence[str], cwd: str | os.PathLike[str], env: Mapping[str, str], *, merge: bool
+    argv: Sequence[str],
+    cwd: str | os.PathLike[str],
+    env: Mapping[str, str],
+    *,
+    merge: bool,
+    feed: bool = False,
 ) -> Popen[bytes]:
     import subprocess
 
@@ -135,7 +144,7 @@ def _launch(
             argv,
             cwd=cwd,
             env=env,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merge else subprocess.PIPE,
             bufsize=0 if merge else -1,
@@ -213,9 +222,10 @@ def _finish(process: Popen[bytes], group: Group) -> None:
         if process.poll() is None or group.exists():
             end_groups([group], kill_at=kill_at)
             process.poll()
-        for stream in (process.stdout, process.stderr):
+        for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):  # what a tool did not read of its standard input is lost
+                    stream.close()
 
     uninterrupted(end)
 

@@ -8,14 +8,30 @@ merged by name.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hostbuild.errors import SettingsError, UsageError
-from hostbuild.model import BuildRequest, Output, Pairs
+from hostbuild.model import Access, BuildRequest, Output, Pairs
 from hostbuild.settings.funcfile import FunctionFile, read_function
-from hostbuild.settings.table import SETTINGS, from_texts
+from hostbuild.settings.table import (
+    ACCESS,
+    BY_ANY_NAME,
+    BY_NAME,
+    BY_OPPOSITE,
+    SETTINGS,
+    Setting,
+    from_texts,
+    variable_of,
+)
 from hostbuild.settings.tomlfile import read_settings
+
+#: HOSTBUILD_* variables that are no settings of a build: how progress is shown, and hostbuild's own marks.
+_OTHER_VARIABLES = frozenset(
+    f"HOSTBUILD_{word}" for word in ("PROGRESS", "BUILD_ID", "OWNER", "RUN", "BUILDER")
+)
+#: What no tool is handed: it holds logins.
+_SECRET_VARIABLES = frozenset(setting.variable for setting in SETTINGS if setting.secret)
 
 
 def load_request(
@@ -26,32 +42,33 @@ def load_request(
     """The request for the source directory `root`.
 
     `flags` holds settings by their names in `hostbuild.settings.table` (only those that were given);
-    `environ` the environment, which is also what tools are started with; None takes this process's.
-    Raises SettingsError or UsageError.
+    `environ` the environment, which is also what tools are started with, without logins; None takes this
+    process's. Raises SettingsError or UsageError.
     """
     environment = os.environ if environ is None else environ
     directory = os.fspath(root)
-    layers = [dict(flags or {}), _from_variables(environment), read_settings(directory)]
-    function = read_function(directory, environment)
-
-    for layer in layers:
-        for name, value in layer.items():
-            _refuse_odd_text(name, value)
-
-    def pick(name: str, default: Any = None) -> Any:
-        return next((layer[name] for layer in layers if name in layer), default)
-
-    def every(name: str) -> tuple[str, ...]:
-        return tuple(item for layer in reversed(layers) for item in layer.get(name, ()))
-
-    file = function or FunctionFile()
+    settings = _Settings(dict(flags or {}), _from_variables(environment, SETTINGS), read_settings(directory))
+    pick, every = settings.pick, settings.every
+    file = read_function(directory, environment) or FunctionFile()
+    tools_environment = _without_secrets(environment)
+    outputs = _outputs(settings, directory)
+    name = file.name or _name_of(directory)
+    tags = _tags(pick("tag", ()), outputs, file, name, environment)
+    _refuse_contradictions(settings, outputs, tags)
+    tags = tags or (f"{name}:latest",)
     wait_timeout = pick("wait-timeout")
     return BuildRequest(
         root=directory,
-        tags=_tags(pick("tag", ()), file, directory, environment),
+        tags=tags,
         platforms=pick("platform", ()) or BuildRequest.platforms,
         package=pick("package", ""),
-        outputs=tuple(parse_output(text) for text in pick("output", ())),
+        outputs=outputs,
+        base=pick("base") or file.base_image,
+        pull=pick("pull", BuildRequest.pull),
+        lock=pick("lock", False),
+        locked=pick("locked", False),
+        certificates=pick("certificates"),
+        access=_access(settings, tools_environment, tags[0]),
         name=file.name,
         runtime=file.runtime,
         invoke=file.invoke,
@@ -78,16 +95,63 @@ def load_request(
         wait=pick("wait", False) or wait_timeout is not None,
         wait_timeout=wait_timeout,
         timeout=pick("timeout"),
-        environment=dict(environment),
+        environment=tools_environment,
     )
+
+
+def load_access(
+    reference: str | None,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    root: str = "",
+) -> Access:
+    """The access of a command that builds nothing: flags, then variables, then the files of `root`, if any.
+
+    A login without a registry is for that of `reference`; where this is None, HOSTBUILD_CREDS is left alone.
+    Raises SettingsError or UsageError.
+    """
+    environment = os.environ if environ is None else environ
+    wanted = [setting for setting in ACCESS if reference is not None or not setting.secret]
+    settings = _Settings(
+        dict(flags or {}), _from_variables(environment, wanted), read_settings(root) if root else {}
+    )
+    return _access(settings, _without_secrets(environment), reference or "")
+
+
+class _Settings:
+    """The places that settings stand in, the strongest first."""
+
+    def __init__(self, *layers: dict[str, Any]) -> None:
+        self._layers = layers
+        for layer in layers:
+            for name, value in layer.items():
+                _refuse_odd_text(name, value)
+
+    def pick(self, name: str, default: Any = None) -> Any:
+        """The value from the strongest place that has one."""
+        return next((layer[name] for layer in self._layers if name in layer), default)
+
+    def every(self, name: str) -> tuple[str, ...]:
+        """The values of all places, the strongest last."""
+        return tuple(item for layer in reversed(self._layers) for item in layer.get(name, ()))
+
+    def is_from_file(self, name: str) -> bool:
+        """Whether the value that `pick` gives stands in the project's file."""
+        return not any(name in layer for layer in self._layers[:-1])
+
+    def has_any(self, names: Iterable[str]) -> bool:
+        """Whether one of these was given anywhere."""
+        return any(name in layer for name in names for layer in self._layers)
 
 
 def _refuse_odd_text(name: str, value: object) -> None:
     """Texts go into paths and JSON documents: no NUL, and nothing that is not UTF-8."""
     for text in value if isinstance(value, tuple) else (value,):
         if isinstance(text, str) and ("\0" in text or not _is_utf8(text)):
+            shown = "its value" if BY_NAME[name].secret else repr(text)
             raise SettingsError(
-                f"{name}: {text!r} holds a zero byte or is not UTF-8",
+                f"{name}: {shown} holds a zero byte or is not UTF-8",
                 fix="write it in UTF-8, without control characters",
             )
 
@@ -109,58 +173,110 @@ def default_cache_dir(environ: Mapping[str, str]) -> str:
     return os.path.join(base, "hostbuild")
 
 
-def parse_output(text: str) -> Output:
-    """`-o/--output` as buildx spells it: comma-separated `key=value`. Raises UsageError."""
-    fields: dict[str, str] = {}
-    for part in text.split(","):
-        key, equals, value = part.strip().partition("=")
-        if not equals or not key:
-            raise UsageError(
-                f"--output {text!r} is not a list of key=value",
-                fix="write it as type=oci,tar=false,dest=PATH",
-            )
-        if key in fields:
-            raise UsageError(f"--output {text!r} names {key!r} twice")
-        fields[key] = value
-    unknown = sorted(fields.keys() - {"type", "dest", "tar"})
-    if unknown:
-        raise UsageError(f"--output {text!r} has an unknown key {unknown[0]!r}", fix="use type, tar and dest")
-    if fields.get("type") != "oci":
-        raise UsageError(
-            f"--output {text!r}: this version writes type=oci only", fix="write type=oci,tar=false,dest=PATH"
-        )
-    if fields.get("tar", "true").lower() not in {"false", "0"}:
-        raise UsageError(
-            f"--output {text!r}: this version writes layout directories, not tar files", fix="add tar=false"
-        )
-    if fields.get("dest", "") in {"", "-"}:
-        raise UsageError(f"--output {text!r} says no destination", fix="add dest=PATH, a directory")
-    return Output("oci", fields["dest"])
-
-
-def _from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_variables(environ: Mapping[str, str], settings: Iterable[Setting]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for setting in SETTINGS:
-        text = environ.get(setting.variable, "")
-        if not text:
+    for setting in settings:
+        given = [name for name in setting.names if environ.get(variable_of(name))]
+        if setting.opposite and environ.get(variable_of(setting.opposite)):
+            given.append(setting.opposite)
+        if len(given) > 1:
+            first, second = map(variable_of, given[:2])
+            raise SettingsError(f"{first} and {second} are both set", fix="they mean the same: unset one")
+        if not given:
             continue
+        variable = variable_of(given[0])
+        text = environ[variable]
         several = setting.kind in {"list", "pairs"}
         texts = [line for line in text.splitlines() if line.strip()] if several else [text]
-        found[setting.name] = from_texts(setting, texts, setting.variable)
+        value = from_texts(setting, texts, variable)
+        found[setting.name] = not value if given[0] == setting.opposite else value
     return found
 
 
+def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each HOSTBUILD_* variable that nobody reads, with the name that may have been meant."""
+    names = [name for name in environ if name.startswith("HOSTBUILD_")]
+    if not names:
+        return ()
+    known = {variable_of(name) for name in (*BY_ANY_NAME, *BY_OPPOSITE)} | _OTHER_VARIABLES
+    return tuple(_unknown(name, known) for name in sorted(names) if name not in known)
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    import difflib
+
+    words = sorted(each.removeprefix("HOSTBUILD_") for each in known)
+    near = difflib.get_close_matches(name.removeprefix("HOSTBUILD_"), words, n=1)
+    meant = f"did you mean HOSTBUILD_{near[0]}?" if near else "it means nothing to hostbuild"
+    return f"the variable {name} is not known: {meant}"
+
+
+def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment that tools and workers get: without logins."""
+    return {name: value for name, value in environ.items() if name not in _SECRET_VARIABLES}
+
+
+def _access(settings: _Settings, environ: Mapping[str, str], reference: str) -> Access:
+    if not settings.has_any(setting.name for setting in ACCESS):
+        return Access(environ, offline=settings.pick("offline", False))
+    from hostbuild.settings.access import make_access
+
+    return make_access(settings.pick, environ, reference)
+
+
+def _outputs(settings: _Settings, root: str) -> tuple[Output, ...]:
+    texts, push = settings.pick("output", ()), settings.pick("push", False)
+    if not texts and not push:
+        return ()
+    from hostbuild.settings.outputs import plan_outputs
+
+    return plan_outputs(texts, push=push, root=root if settings.is_from_file("output") else "")
+
+
+def _refuse_contradictions(settings: _Settings, outputs: tuple[Output, ...], tags: tuple[str, ...]) -> None:
+    """What can be seen to be no request at all. `tags` are those that somebody wrote."""
+    if settings.pick("lock", False) and settings.pick("locked", False):
+        raise UsageError(
+            "--lock and --locked contradict each other",
+            why="one writes hostbuild.lock, the other takes it as it is",
+            fix="leave one of the two out (--lock=false, --locked=false where a file or a variable says so)",
+        )
+    pushed = [output for output in outputs if output.push]
+    if pushed and settings.pick("offline", False):
+        raise UsageError(
+            "--offline forbids the network, and the image is to be pushed",
+            fix="leave one of the two out, or push later with `hostbuild push`",
+        )
+    for output in pushed:
+        names = tuple(dict.fromkeys(output.names or tags))
+        if not names:
+            raise UsageError(
+                "the image is to be pushed, but it has no name", fix="name it with -t REGISTRY/NAME:TAG"
+            )
+        if output.by_digest and len(names) > 1:
+            raise UsageError(
+                f"push-by-digest=true gives the image no tag, but it has {len(names)} names",
+                why=", ".join(names),
+                fix="give it one name, such as name=REGISTRY/NAME in that --output",
+            )
+
+
 def _tags(
-    given: tuple[str, ...], file: FunctionFile, root: str, environ: Mapping[str, str]
+    given: tuple[str, ...],
+    outputs: tuple[Output, ...],
+    file: FunctionFile,
+    name: str,
+    environ: Mapping[str, str],
 ) -> tuple[str, ...]:
-    if given:
-        return given
+    """The names that somebody wrote; () where nobody did."""
+    names = given or tuple(dict.fromkeys(name for output in outputs for name in output.names))
+    if names:
+        return names
     image = environ.get("FUNC_IMAGE") or file.image
     if image:
         return (image,)
     registry = (environ.get("FUNC_REGISTRY") or file.registry).rstrip("/")
-    name = file.name or _name_of(root)
-    return (f"{registry}/{name}:latest" if registry else f"{name}:latest",)
+    return (f"{registry}/{name}:latest",) if registry else ()
 
 
 def _name_of(root: str) -> str:

@@ -10,14 +10,21 @@ from typing import Any, Literal, NamedTuple
 
 from hostbuild.errors import SettingsError
 
-Kind = Literal["text", "list", "pairs", "words", "switch", "count", "seconds"]
+Kind = Literal["text", "list", "pairs", "words", "switch", "count", "seconds", "choice"]
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
 
 class Setting(NamedTuple):
-    """One setting. `commas` says that one text may hold several values; `negatable` that --no-NAME exists."""
+    """One setting.
+
+    `commas` says that one text may hold several values; `negatable` that --help shows --no-NAME, which every
+    switch takes. `choices` are the values of a choice, `bare` what the flag means without one. `aliases` are
+    other names of the same setting, `opposite` the name of a switch that means the contrary. `path` says
+    that in a file it is relative to that file; `in_files` that it may stand in one at all; `secret` that
+    no message may quote its value.
+    """
 
     name: str
     kind: Kind
@@ -27,11 +34,28 @@ class Setting(NamedTuple):
     commas: bool = False
     negatable: bool = False
     group: str = "build"
+    choices: tuple[str, ...] = ()
+    bare: str = ""
+    aliases: tuple[str, ...] = ()
+    opposite: str = ""
+    path: bool = False
+    in_files: bool = True
+    secret: bool = False
 
     @property
     def variable(self) -> str:
         """The environment variable that sets it."""
-        return "HOSTBUILD_" + self.name.upper().replace("-", "_")
+        return variable_of(self.name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All its names, its own first; the opposite is not one of them."""
+        return (self.name, *self.aliases)
+
+
+def variable_of(name: str) -> str:
+    """The environment variable for a setting's name: HOSTBUILD_SHIP_SOURCE."""
+    return "HOSTBUILD_" + name.upper().replace("-", "_")
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -48,7 +72,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "output",
         "list",
-        "also write the image: type=oci,tar=false,dest=PATH (a layout directory)",
+        "also write or push the image, as buildx has it: type=oci|docker|registry|image with dest=PATH, "
+        "tar=false, push=true, push-by-digest=true, name=REF; dest=- is standard output",
         "-o",
         "SPEC",
         group="image",
@@ -107,20 +132,118 @@ SETTINGS: tuple[Setting, ...] = (
         negatable=True,
         group="image",
     ),
+    Setting(
+        "base",
+        "text",
+        "build on this image: REF, oci:DIR, oci-archive:FILE, docker-archive:FILE or scratch",
+        metavar="IMAGE",
+        aliases=("base-image",),
+        group="base",
+    ),
+    Setting(
+        "pull",
+        "choice",
+        "ask for the base's tag: always (also what the bare flag means; default), missing or never",
+        metavar="=POLICY",
+        choices=("always", "missing", "never"),
+        bare="always",
+        group="base",
+    ),
+    Setting("lock", "switch", "record the base's digest in hostbuild.lock", group="base"),
+    Setting(
+        "locked", "switch", "take the base's digest from hostbuild.lock, and from nowhere else", group="base"
+    ),
+    Setting(
+        "certificates",
+        "switch",
+        "ship certificate authorities (default: on scratch only)",
+        negatable=True,
+        group="base",
+    ),
+    Setting("push", "switch", "push the image to its tags", negatable=True, group="registries"),
+    Setting(
+        "offline", "switch", "ask no server for anything; what is not here is an error", group="registries"
+    ),
+    Setting(
+        "tls-verify",
+        "switch",
+        "accept trusted certificates only (default); --tls-verify=false, or --registry-insecure, "
+        "also allows plain HTTP",
+        negatable=True,
+        opposite="registry-insecure",
+        group="registries",
+    ),
+    Setting(
+        "ca-file",
+        "text",
+        "trust the certificate authorities in FILE too",
+        metavar="FILE",
+        path=True,
+        group="registries",
+    ),
+    Setting(
+        "authfile",
+        "text",
+        "take stored logins from FILE alone (default: where docker and podman keep them)",
+        metavar="FILE",
+        path=True,
+        group="registries",
+    ),
+    Setting(
+        "creds",
+        "list",
+        "a login; other users of this machine can see flags, HOSTBUILD_CREDS they cannot; "
+        "without REGISTRY: the first tag's",
+        metavar="[REGISTRY=]USER:PASSWORD",
+        in_files=False,
+        secret=True,
+        group="registries",
+    ),
+    Setting(
+        "registry-mirror",
+        "list",
+        "pull what is in REGISTRY from HOST, where it is there",
+        metavar="REGISTRY=HOST[/PREFIX]",
+        group="registries",
+    ),
+    Setting(
+        "retry-time",
+        "seconds",
+        "try one request again for so long (default: 120)",
+        metavar="SECONDS",
+        group="registries",
+    ),
     Setting("package", "text", "the Go main package to build, as ./cmd/x", metavar="PATH"),
     Setting("ldflags", "text", "flags for the Go linker", metavar="FLAGS"),
     Setting("tags", "list", "Go build tags", metavar="TAG,…", commas=True),
     Setting("gitignore", "switch", "also leave out what .gitignore files name", negatable=True),
     Setting("jobs", "count", "how many platforms to build at once", "-j", "N"),
     Setting("no-cache", "switch", "make every layer anew"),
-    Setting("cache-dir", "text", "where blobs are kept (default: $XDG_CACHE_HOME/hostbuild)", metavar="DIR"),
-    Setting("build-dir", "text", "where builds are kept (default: DIR/.func)", metavar="DIR"),
-    Setting("wait", "switch", "wait when another process makes this very build"),
-    Setting("wait-timeout", "seconds", "wait at most so long (implies --wait)", metavar="SECONDS"),
+    Setting(
+        "cache-dir",
+        "text",
+        "where blobs are kept (default: $XDG_CACHE_HOME/hostbuild)",
+        metavar="DIR",
+        path=True,
+    ),
+    Setting("build-dir", "text", "where builds are kept (default: DIR/.func)", metavar="DIR", path=True),
+    Setting("wait", "switch", "wait when another process makes this very build", in_files=False),
+    Setting(
+        "wait-timeout", "seconds", "wait at most so long (implies --wait)", metavar="SECONDS", in_files=False
+    ),
     Setting("timeout", "seconds", "stop a build that takes longer", metavar="SECONDS"),
 )
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}
+#: Also by their aliases.
+BY_ANY_NAME = {name: setting for setting in SETTINGS for name in setting.names}
+#: Switches by the name that means their contrary.
+BY_OPPOSITE = {setting.opposite: setting for setting in SETTINGS if setting.opposite}
+
+#: The settings of every command that speaks to a registry.
+ACCESS = tuple(
+    BY_NAME[name] for name in ("tls-verify", "ca-file", "authfile", "creds", "registry-mirror", "retry-time")
+)
 
 
 def from_texts(setting: Setting, texts: Iterable[str], where: str) -> Any:
@@ -139,7 +262,9 @@ def from_texts(setting: Setting, texts: Iterable[str], where: str) -> Any:
         case "words":
             return words(values[-1], where)
         case "switch":
-            return _switch(values[-1], where)
+            return parse_switch(values[-1], where)
+        case "choice":
+            return _choice(values[-1], setting.choices, where)
         case "count":
             return _count(values[-1], where)
         case "seconds":
@@ -170,13 +295,22 @@ def words(text: str, where: str) -> tuple[str, ...]:
         raise SettingsError(f"{where}: cannot split {text!r} into words", why=str(error)) from None
 
 
-def _switch(text: str, where: str) -> bool:
+def parse_switch(text: str, where: str) -> bool:
+    """True or false, however it is spelled. Raises SettingsError."""
     lowered = text.strip().lower()
     if lowered in _TRUE:
         return True
     if lowered in _FALSE:
         return False
     raise SettingsError(f"{where}: {text!r} is neither true nor false", fix="write true or false")
+
+
+def _choice(text: str, choices: tuple[str, ...], where: str) -> str:
+    if text.strip() not in choices:
+        raise SettingsError(
+            f"{where}: {text!r} is not a choice", fix=f"write {', '.join(choices[:-1])} or {choices[-1]}"
+        )
+    return text.strip()
 
 
 def _count(text: str, where: str) -> int:

@@ -8,12 +8,12 @@ from typing import Any
 
 from hostbuild.errors import SettingsError
 from hostbuild.settings.files import read_file
-from hostbuild.settings.table import BY_NAME, Setting, from_texts, words
+from hostbuild.settings.table import BY_ANY_NAME, BY_OPPOSITE, Setting, from_texts, words
 
 FILE_NAME = "hostbuild.toml"
 
-_PATHS = {"build-dir", "cache-dir"}
-_NOT_IN_FILES = {"wait", "wait-timeout"}
+#: The local kinds of base image: what follows is a path.
+_LOCAL_BASES = ("oci:", "oci-archive:", "docker-archive:")
 
 
 def read_settings(root: str) -> dict[str, Any]:
@@ -58,22 +58,41 @@ def _parse(text: str, name: str) -> dict[str, Any]:
 def _checked(table: dict[str, Any], text: str, name: str, root: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in table.items():
-        setting = BY_NAME.get(key)
+        setting = BY_ANY_NAME.get(key) or BY_OPPOSITE.get(key)
         where = f"{name}:{_line_of(key, text)}"
         if setting is None:
             raise SettingsError(f"{where}: unknown setting {key!r}", fix=_suggest(key))
-        if key in _NOT_IN_FILES:
+        if setting.secret:
+            raise SettingsError(
+                f"{where}: {key!r} is a secret, and a project's file is no place for one",
+                fix=f"remove it; use `hostbuild login`, or the variable {setting.variable}",
+            )
+        if not setting.in_files:
             raise SettingsError(f"{where}: {key!r} is for the command line only")
-        found[key] = _value(setting, value, f"{where}: {key}")
-        if key in _PATHS:
-            found[key] = os.path.join(root, found[key])  # a file's paths are relative to the file
+        if setting.name in found:
+            raise SettingsError(
+                f"{where}: {key!r} is another name of what stands there already", fix="remove one"
+            )
+        found[setting.name] = _value(setting, value, f"{where}: {key}")
+        if key == setting.opposite:
+            found[setting.name] = not found[setting.name]
+        if setting.path:
+            found[setting.name] = os.path.join(root, found[setting.name])
+        elif setting.name == "base":
+            found[setting.name] = _base(found[setting.name], root)
     return found
+
+
+def _base(text: str, root: str) -> str:
+    """A file's paths are relative to the file."""
+    kind = next((kind for kind in _LOCAL_BASES if text.startswith(kind)), None)
+    return f"{kind}{os.path.join(root, text.removeprefix(kind))}" if kind else text
 
 
 def _suggest(key: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(key.replace("_", "-"), BY_NAME, n=1)
+    near = difflib.get_close_matches(key.replace("_", "-"), [*BY_ANY_NAME, *BY_OPPOSITE], n=1)
     return f"did you mean {near[0]!r}?" if near else "the settings are those of `hostbuild build --help`"
 
 
@@ -91,12 +110,13 @@ def _line_of(key: str, text: str) -> int:
 def _value(setting: Setting, value: Any, where: str) -> Any:
     if setting.kind == "list" and isinstance(value, str):
         return from_texts(setting, [value], where)
-    fits = _FITS[setting.kind](value)
+    fits = value if setting.kind == "choice" and value in setting.choices else _FITS[setting.kind](value)
     if setting.name == "ldflags" and _all_text(value):
         fits = " ".join(value)
     if fits is None:
         raise SettingsError(
-            f"{where} has the wrong kind of value: {value!r}", fix=f"it takes {_WANTS[setting.kind]}"
+            f"{where} has the wrong kind of value: {value!r}",
+            fix=f"it takes {', '.join(setting.choices) or _WANTS[setting.kind]}",
         )
     return fits
 
@@ -137,6 +157,10 @@ def _seconds(value: Any) -> float | None:
     )
 
 
+def _no_choice(_: Any) -> None:
+    """What is one of the choices was taken before."""
+
+
 _FITS = {
     "text": _text,
     "list": _list,
@@ -145,6 +169,7 @@ _FITS = {
     "switch": _switch,
     "count": _count,
     "seconds": _seconds,
+    "choice": _no_choice,
 }
 
 _WANTS = {

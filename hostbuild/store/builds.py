@@ -70,15 +70,15 @@ class BuildDir:
         """Create the directories that are missing. Raises `StoreError`."""
         self.places.prepare()
 
-    def find(self, build_id: str) -> str | None:
+    def find(self, build_id: str, *, sparse: bool = False) -> str | None:
         """The directory of the complete build `build_id` (it holds oci/ and build.json), or None.
 
-        Damaged and sparse ones are None (`why_incomplete` tells what complete means). Raises
-        `StoreError` when the disk cannot be read.
+        Damaged ones are None (`why_incomplete` tells what complete means), and sparse ones unless
+        `sparse`. Raises `StoreError` when the disk cannot be read.
         """
         path = self.places.build(build_id)
         with Explaining("look for a build", self.places.by_hash):
-            return None if why_incomplete(path, build_id) else path
+            return None if why_incomplete(path, build_id, sparse=sparse) else path
 
     def last_build(self) -> str | None:
         """The ID of the complete build that `last` names, else None. Raises `StoreError`."""
@@ -98,7 +98,7 @@ class BuildDir:
                 return None
             pin = Pin(path, descriptor)
             # The lock first, the look after: a cleaner that was faster has renamed the directory.
-            if lock_descriptor(descriptor, path, shared=True) and self.find(build_id):
+            if lock_descriptor(descriptor, path, shared=True) and self.find(build_id, sparse=True):
                 return pin
             pin.release()
             return None
@@ -165,6 +165,21 @@ class BuildDir:
         Raises `StoreError`, also when the build is not complete (cleaned meanwhile).
         """
         return touch_last(self.places, build_id)
+
+    def touch(self, build_id: str) -> None:
+        """Mark a published build as used now. Raises `StoreError`."""
+        path = self.places.build(build_id)
+        with Explaining("mark a build as used", path):
+            os.utime(path)
+
+    def newest(self) -> str | None:
+        """The ID of the build that was made or used last: `last`, or a sparse one after it; None for none.
+
+        Raises `StoreError`.
+        """
+        found = [state for state in self.status() if state.last or state.state == "sparse"]
+        usable = [state for state in found if not state.why]
+        return max(usable, key=lambda state: state.since).build_id if usable else None
 
     def clean(
         self,

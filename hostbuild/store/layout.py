@@ -44,19 +44,23 @@ def write_layout(
     descriptors: Iterable[tuple[Digest, int]],
     *,
     link: bool = True,
+    absent: Iterable[Digest] = (),
 ) -> None:
     """Write `oci-layout`, `index.json` and the blobs that `descriptors` name (digest, size in bytes).
 
     `directory` must be absent or empty. With `link` the blobs are hard links to the cache's (a copy
     where that cannot be done), never to be changed in place; without, they are the user's own copies
-    (reflinks where the disk has them), mode 0644 less the umask. Everything is synced, `index.json`
-    comes last.
+    (reflinks where the disk has them), mode 0644 less the umask. Blobs of `absent` are left out: the
+    layout is sparse then (image-layout.md, "Blobs"). Everything is synced, `index.json` comes last.
 
     Raises `CorruptBlobError` when a blob of the store has another size, `StoreError` when one is
     absent or the disk refuses.
     """
     wanted: dict[Digest, int] = {}
+    left_out = frozenset(absent)
     for digest, size in descriptors:
+        if digest in left_out:
+            continue
         if wanted.setdefault(digest, size) != size:
             raise ValueError(f"two sizes for {digest}")
     with Explaining("write the image layout", directory):

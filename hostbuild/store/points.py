@@ -29,6 +29,7 @@ POINTS: dict[str, str] = {
     "publish-before-last": "the build is published, `last` names an older one",
     "last-before-link": "the record of `last` names the new build, the link the older one",
     "stage-before-removal": "the build is over, its staged directory and pid link are still there",
+    "output-before-rename": "a tar that was asked for is whole and synced under a temporary name",
     "clean-before-trash": "clean decided to remove a directory and did not touch it yet",
     "clean-before-delete": "what clean removes is in the trash, whole",
 }

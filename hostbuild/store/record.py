@@ -18,31 +18,39 @@ SCHEMA_VERSION = 1
 
 
 def write_record(
-    path: str, build_id: str, record: Mapping[str, Any], blobs: Iterable[tuple[Digest, int]]
+    path: str,
+    build_id: str,
+    record: Mapping[str, Any],
+    blobs: Iterable[tuple[Digest, int]],
+    absent: Iterable[Digest] = (),
 ) -> None:
     """Write build.json: `record` (JSON values), with what `find` relies on added to it.
 
     `schemaVersion`, `buildId`, and `blobs`: a list of `{"digest", "size", "here"}` of all blobs of the
-    layout, size in bytes. Raises `OSError`.
+    layout, size in bytes; those of `absent` are not here. Raises `OSError`.
     """
+    away = {str(digest) for digest in absent}
     listed = {str(digest): size for digest, size in blobs}
     whole = {
         **record,
         "schemaVersion": SCHEMA_VERSION,
         "buildId": build_id,
-        "blobs": [{"digest": digest, "here": True, "size": size} for digest, size in listed.items()],
+        "blobs": [
+            {"digest": digest, "here": digest not in away, "size": size} for digest, size in listed.items()
+        ],
     }
     data = json.dumps(whole, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     write_new_file(path, data.encode("utf-8", "surrogateescape") + b"\n")
 
 
-def why_incomplete(directory: str, build_id: str) -> str:
+def why_incomplete(directory: str, build_id: str, *, sparse: bool = False) -> str:
     """What `directory` lacks to be the complete build `build_id`; "" when it lacks nothing.
 
     Complete: build.json of this version names this ID, and oci/ holds `oci-layout`, an `index.json`
     whose descriptors are among the blobs, and each blob that build.json names, with the right size. A
-    build that left blobs in a registry only (`here` false) is not complete. A dozen looks, no lock,
-    nothing is hashed. Raises `OSError` where the disk cannot be read.
+    build that left blobs in a registry only (`here` false) is not complete, and is all right where it
+    may be `sparse`. A dozen looks, no lock, nothing is hashed. Raises `OSError` where the disk cannot be
+    read.
     """
     record = read_json(os.path.join(directory, "build.json"))
     if record is None:
@@ -53,17 +61,19 @@ def why_incomplete(directory: str, build_id: str) -> str:
         return "its build.json is of another build"
     layout = os.path.join(directory, "oci")
     sizes: dict[str, int] = {}
-    fault = _blobs_fault(record.get("blobs"), layout, sizes)
+    fault = _blobs_fault(record.get("blobs"), layout, sizes, sparse=sparse)
     if not fault and _size(os.path.join(layout, "oci-layout")) <= 0:
         fault = "oci-layout is missing"
     return fault or _index_fault(os.path.join(layout, "index.json"), sizes)
 
 
-def _blobs_fault(blobs: object, layout: str, sizes: dict[str, int]) -> str:
+def _blobs_fault(blobs: object, layout: str, sizes: dict[str, int], *, sparse: bool) -> str:
     """What is wrong with the list of blobs; fills `sizes` by digest."""
     if not isinstance(blobs, list) or not blobs:
         return "its build.json names no blobs"
     for blob in blobs:
+        if isinstance(blob, dict) and blob.get("here") is False and sparse:
+            continue
         if not isinstance(blob, dict) or blob.get("here") is not True:
             return "not all of its blobs are here"
         text, size = blob.get("digest"), blob.get("size")

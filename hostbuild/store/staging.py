@@ -46,10 +46,15 @@ class Staging:
                 self._drop()
                 raise
 
-    def write_record(self, record: Mapping[str, Any], blobs: Iterable[tuple[Digest, int]]) -> None:
+    def write_record(
+        self,
+        record: Mapping[str, Any],
+        blobs: Iterable[tuple[Digest, int]],
+        absent: Iterable[Digest] = (),
+    ) -> None:
         """Write `build.json` (see `hostbuild.store.record.write_record`). Raises `StoreError`."""
         with Explaining("write build.json", self.build):
-            write_record(os.path.join(self.build, "build.json"), self.build_id, record, blobs)
+            write_record(os.path.join(self.build, "build.json"), self.build_id, record, blobs, absent)
 
     def publish(self) -> str:
         """Sync `build` and give it its name by-hash/<id>; that path. One that has it is replaced.
@@ -58,7 +63,7 @@ class Staging:
         """
         target = self._places.build(self.build_id)
         with Explaining("publish a build", self._places.by_hash):
-            if reason := why_incomplete(self.build, self.build_id):
+            if reason := why_incomplete(self.build, self.build_id, sparse=True):
                 raise ValueError(f"not a complete build: {reason}")
             sync_directory(self.build)
             reach("build-before-publish")

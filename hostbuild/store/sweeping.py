@@ -18,7 +18,7 @@ from hostbuild.store.report import CleanReport, Removal
 from hostbuild.store.staging import pid_link_is_live
 from hostbuild.store.trees import remove_tree, tree_size
 
-State = Literal["running", "stale", "complete", "damaged"]
+State = Literal["running", "stale", "complete", "sparse", "damaged"]
 #: A build that was published or used less than this many seconds ago is kept: its reader may not have
 #: pinned it yet.
 YOUNG = 60.0
@@ -42,7 +42,7 @@ class BuildState:
 
 
 def status(places: Places) -> list[BuildState]:
-    """Running and stale builds, then complete and damaged ones, newest first. Creates nothing.
+    """Running and stale builds, then complete, sparse and damaged ones, newest first. Creates nothing.
 
     Raises `StoreError`.
     """
@@ -56,9 +56,10 @@ def status(places: Places) -> list[BuildState]:
                 states.append(BuildState(state, build_id, path, tree_size(path), since, identity))
         named = named_build(places)
         for since, build_id, path in _published(places):
-            why = why_incomplete(path, build_id)
+            why = why_incomplete(path, build_id, sparse=True)
             if os.path.isdir(path) and not is_foreign(path):
-                state = "damaged" if why else "complete"
+                whole = not why and not why_incomplete(path, build_id)
+                state = "damaged" if why else "complete" if whole else "sparse"
                 size = tree_size(path)
                 states.append(BuildState(state, build_id, path, size, since, last=build_id == named, why=why))
     return states
@@ -178,7 +179,7 @@ class _Sweep:
             if is_foreign(path):
                 self.left.append(Removal(path, "not made by hostbuild", 0))
                 continue
-            why = why_incomplete(path, build_id)
+            why = why_incomplete(path, build_id, sparse=True)
             if build_id in self._building:
                 continue
             if why:

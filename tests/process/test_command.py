@@ -270,6 +270,24 @@ def test_capture_ends_what_takes_too_long(word: Word) -> None:
     assert word.carriers() == []
 
 
+def test_capture_feeds_standard_input(word: Word) -> None:
+    data = b"secret\n" * 100_000  # more than a pipe holds
+    assert capture(["/bin/cat"], cwd="/", env=word.environment(), stdin=data).stdout == data
+    assert capture(["/bin/cat"], cwd="/", env=word.environment(), stdin=b"").stdout == b""
+    assert capture(["/bin/cat"], cwd="/", env=word.environment()).stdout == b""
+
+
+def test_capture_of_a_tool_that_does_not_read_what_it_is_fed(word: Word) -> None:
+    captured = capture(sh("exec <&-; echo done"), cwd="/", env=word.environment(), stdin=b"x" * 1_000_000)
+    assert (captured.returncode, captured.stdout) == (0, b"done\n")
+
+
+def test_capture_ends_a_tool_that_neither_reads_nor_ends(word: Word) -> None:
+    with pytest.raises(BuildTimeoutError):
+        capture(sh(POLITE), cwd="/", env=word.environment(), timeout=0.2, stdin=b"x" * 1_000_000)
+    assert word.carriers() == []
+
+
 def test_capture_of_a_missing_tool() -> None:
     with pytest.raises(ToolMissingError):
         capture(["no-such-tool-here"], cwd="/", env={})

@@ -20,12 +20,12 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("http", "process"),
     ("vcs",),
     ("store", "source", "layer", "certificates", "settings"),
-    ("registry", "local"),
+    ("registry", "local", "wheels"),
     ("languages", "bases"),
     ("shipping",),
     ("project",),
-    ("jobs", "observer", "outputs", "record", "housekeeping", "pushing", "joining"),
-    ("images",),
+    ("jobs", "observer", "outputs", "record", "housekeeping"),
+    ("images", "explaining", "pushing", "joining"),
     ("build",),
     ("hostbuild",),
     ("cli",),
@@ -44,7 +44,8 @@ OWNERS = {
     "psutil": "process",
     "concurrent_log_handler": "process",
     "tarfile": "layer",
-    "zipfile": "layer",
+    "zipfile": "wheels",
+    "packaging": "wheels",
     "deflate": "layer",
     "gzip": "layer",
     "zlib": "layer",
@@ -52,6 +53,9 @@ OWNERS = {
     "lzma": "layer",
     "argparse": "cli",
 }
+
+#: A wheel's members are deflated, and read where they lie: no layer is in between.
+BESIDES = {"zlib": ("wheels",)}
 
 #: Rooms that may read the environment and print.
 FRONT = ("cli", "__main__")
@@ -66,6 +70,7 @@ HEAVY = (
     "concurrent_log_handler",
     "filelock",
     "logging",
+    "packaging",
     "pathspec",
     "psutil",
     "requests",
@@ -74,7 +79,7 @@ HEAVY = (
 )
 
 #: Modules that are themselves loaded late, by those who need what they import.
-MAY_BE_HEAVY: dict[str, tuple[str, ...]] = {}
+MAY_BE_HEAVY: dict[str, tuple[str, ...]] = {"hostbuild.http.session": ("logging", "requests")}
 
 MAX_LINES = 450
 
@@ -188,7 +193,9 @@ def foreign_imports(module: Module) -> list[str]:
         f"{module.name}:{item.line}: only {owner} may import {name}"
         for item in imports(module)
         for name, owner in OWNERS.items()
-        if _is(item.target, name) and module.room != owner and not item.typing_only
+        if _is(item.target, name)
+        and module.room not in (owner, *BESIDES.get(name, ()))
+        and not item.typing_only
     ]
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from hostbuild.cli.arguments import given_settings, parse
 from hostbuild.errors import HostbuildError, SettingsError, UsageError
-from hostbuild.model import BuildRequest, Output
-from hostbuild.settings.load import default_cache_dir, load_request, parse_output
-from hostbuild.settings.table import SETTINGS
+from hostbuild.model import Access, BuildRequest, Output
+from hostbuild.settings.load import default_cache_dir, load_access, load_request, unknown_variables
+from hostbuild.settings.table import ACCESS, SETTINGS
 
 
 def load(root: Path, *flags: str, **environ: str) -> BuildRequest:
@@ -49,35 +49,44 @@ def test_pyproject_is_read_and_hostbuild_toml_wins_over_it(tmp_path: Path) -> No
     assert (request.user, request.jobs) == ("", 2)
 
 
+KINDS: dict[str, tuple[str, str]] = {
+    "text": ("x", '"x"'),
+    "list": ("a", '["a"]'),
+    "pairs": ("A=b", '{A = "b"}'),
+    "words": ("a b", '["a", "b"]'),
+    "switch": ("true", "true"),
+    "count": ("3", "3"),
+    "seconds": ("2.5", "2.5"),
+    "choice": ("missing", '"missing"'),
+}
+SPECIAL: dict[str, tuple[str, str]] = {
+    "output": ("type=oci,tar=false,dest=/o", '["type=oci,tar=false,dest=/o"]'),
+    "tls-verify": ("false", "false"),
+    "creds": ("me:secret", ""),
+    "registry-mirror": ("docker.io=mirror.example/hub", '["docker.io=mirror.example/hub"]'),
+}
+
+
 def test_every_setting_can_be_a_flag_a_variable_and_a_key(tmp_path: Path) -> None:
-    samples: dict[str, tuple[str, str]] = {
-        "text": ("x", '"x"'),
-        "list": ("a", '["a"]'),
-        "pairs": ("A=b", '{A = "b"}'),
-        "words": ("a b", '["a", "b"]'),
-        "switch": ("true", "true"),
-        "count": ("3", "3"),
-        "seconds": ("2.5", "2.5"),
-    }
+    (tmp_path / "func.yaml").write_text("image: registry.example/from-yaml\n")
     for setting in SETTINGS:
-        text, toml = samples[setting.kind]
-        if setting.name == "output":
-            text, toml = "type=oci,tar=false,dest=o", '["type=oci,tar=false,dest=o"]'
-        flag = [f"--{setting.name}"] if setting.kind == "switch" else [f"--{setting.name}", text]
-        (tmp_path / "hostbuild.toml").unlink(missing_ok=True)
-        plain = load(tmp_path)
-        by_flag = load(tmp_path, *flag)
-        by_variable = load(tmp_path, **{setting.variable: text})
-        assert _bare(by_flag) == _bare(by_variable) != _bare(plain), setting.name
-        if setting.name not in {"wait", "wait-timeout"}:
-            (tmp_path / "hostbuild.toml").write_text(f"{setting.name} = {toml}\n")
-            if setting.name in {"build-dir", "cache-dir"}:  # a file's paths are relative to the file
-                by_flag = load(tmp_path, f"--{setting.name}", str(tmp_path / text))
-            assert _bare(load(tmp_path)) == _bare(by_flag), setting.name
+        text, toml = SPECIAL.get(setting.name, KINDS[setting.kind])
+        for name in setting.names:
+            (tmp_path / "hostbuild.toml").unlink(missing_ok=True)
+            plain = load(tmp_path)
+            by_flag = load(tmp_path, f"--{name}={text}")
+            by_variable = load(tmp_path, **{"HOSTBUILD_" + name.upper().replace("-", "_"): text})
+            assert _bare(by_flag) == _bare(by_variable) != _bare(plain), name
+            if setting.in_files:
+                (tmp_path / "hostbuild.toml").write_text(f"{name} = {toml}\n")
+                if setting.path:  # a file's paths are relative to the file
+                    by_flag = load(tmp_path, f"--{name}", str(tmp_path / text))
+                assert _bare(load(tmp_path)) == _bare(by_flag), name
 
 
 def _bare(request: BuildRequest) -> dict[str, Any]:
-    return {name: value for name, value in vars(request).items() if name != "environment"}
+    bare = {name: value for name, value in vars(request).items() if name != "environment"}
+    return {**bare, "access": request.access._replace(environment={})}
 
 
 def test_no_form_of_a_switch_beats_a_file(tmp_path: Path) -> None:
@@ -143,28 +152,6 @@ def test_bad_toml_names_file_and_line(tmp_path: Path, text: str, words: str) -> 
     assert "hostbuild.toml" in caught.value.what
 
 
-def test_output() -> None:
-    assert parse_output("type=oci,tar=false,dest=out") == Output("oci", "out")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "out",
-        "type=docker,dest=x",
-        "type=oci,dest=x.tar",
-        "type=oci,tar=false",
-        "type=oci,tar=false,dest=-",
-        "type=oci,type=oci",
-        "type=oci,tar=false,dest=x,compression=zstd",
-    ],
-)
-def test_bad_outputs(text: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        parse_output(text)
-    assert repr(text) in caught.value.what
-
-
 def test_cache_directory_follows_the_base_directory_specification() -> None:
     assert default_cache_dir({"XDG_CACHE_HOME": "/c"}) == "/c/hostbuild"
     assert default_cache_dir({"XDG_CACHE_HOME": "relative", "HOME": "/h"}) == "/h/.cache/hostbuild"
@@ -197,3 +184,203 @@ def test_hostile_toml_is_one_clear_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "hostbuild.toml").write_text(text)
     with pytest.raises(SettingsError):
         load(tmp_path)
+
+
+def test_registries_settings_make_the_access(tmp_path: Path) -> None:
+    request = load(
+        tmp_path,
+        *("-t", "registry.example:5000/team/app:v1", "--registry-insecure", "--ca-file", "ca.pem"),
+        *("--authfile", "auth.json", "--creds", "me:pa=ss", "--creds", "other.example=you:word"),
+        *("--registry-mirror", "docker.io=mirror.example", "--retry-time", "7", "--offline"),
+        HTTPS_PROXY="http://proxy.example",
+    )
+    assert request.access == Access(
+        environment={"HOME": "/home/u", "HTTPS_PROXY": "http://proxy.example"},
+        verify=False,
+        ca_file="ca.pem",
+        authfile="auth.json",
+        credentials=(("registry.example:5000", "me:pa=ss"), ("other.example", "you:word")),
+        mirrors=(("docker.io", "mirror.example"),),
+        offline=True,
+        retry_time=7.0,
+    )
+
+
+def test_without_settings_the_access_is_the_default_one(tmp_path: Path) -> None:
+    assert load(tmp_path).access == Access(environment={"HOME": "/home/u"})
+    assert load(tmp_path, "--offline").access.offline
+
+
+@pytest.mark.parametrize(
+    ("flags", "verify"),
+    [
+        ((), True),
+        (("--tls-verify",), True),
+        (("--tls-verify=true",), True),
+        (("--tls-verify=false",), False),
+        (("--tls-verify=0",), False),
+        (("--no-tls-verify",), False),
+        (("--registry-insecure",), False),
+        (("--registry-insecure=true",), False),
+        (("--registry-insecure=false",), True),
+        (("--registry-insecure", "--tls-verify"), True),
+    ],
+)
+def test_spellings_of_insecure(tmp_path: Path, flags: tuple[str, ...], verify: bool) -> None:
+    assert load(tmp_path, *flags).access.verify is verify
+
+
+def test_insecure_in_variables_and_files(tmp_path: Path) -> None:
+    assert not load(tmp_path, HOSTBUILD_REGISTRY_INSECURE="true").access.verify
+    assert load(tmp_path, HOSTBUILD_REGISTRY_INSECURE="false").access.verify
+    (tmp_path / "hostbuild.toml").write_text("registry-insecure = true\n")
+    assert not load(tmp_path).access.verify
+    assert load(tmp_path, HOSTBUILD_TLS_VERIFY="1").access.verify
+    assert load(tmp_path, "--registry-insecure=false").access.verify
+    with pytest.raises(SettingsError, match="HOSTBUILD_TLS_VERIFY and HOSTBUILD_REGISTRY_INSECURE"):
+        load(tmp_path, HOSTBUILD_TLS_VERIFY="1", HOSTBUILD_REGISTRY_INSECURE="1")
+    (tmp_path / "hostbuild.toml").write_text("registry-insecure = true\ntls-verify = true\n")
+    with pytest.raises(SettingsError, match=r"hostbuild.toml:2: 'tls-verify'"):
+        load(tmp_path)
+
+
+def test_the_base_and_where_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "func.yaml").write_text("name: fn\nbuild:\n  baseImage: from.yaml/base\n")
+    assert load(tmp_path).base == "from.yaml/base"
+    (tmp_path / "hostbuild.toml").write_text('base = "oci:layout"\n')
+    assert load(tmp_path).base == f"oci:{tmp_path}/layout"
+    assert load(tmp_path, HOSTBUILD_BASE_IMAGE="from.env/base").base == "from.env/base"
+    assert load(tmp_path, "--base-image", "scratch", HOSTBUILD_BASE="x").base == "scratch"
+    assert load(tmp_path, "--base", "oci:layout").base == "oci:layout"
+    with pytest.raises(SettingsError, match="HOSTBUILD_BASE and HOSTBUILD_BASE_IMAGE"):
+        load(tmp_path, HOSTBUILD_BASE="x", HOSTBUILD_BASE_IMAGE="y")
+
+
+def test_pull(tmp_path: Path) -> None:
+    assert load(tmp_path).pull == "always"
+    assert load(tmp_path, "--pull=never").pull == "never"
+    assert load(tmp_path, "--pull", HOSTBUILD_PULL="never").pull == "always"
+    assert load(tmp_path, HOSTBUILD_PULL="missing").pull == "missing"
+    for flags, environ in ((["--pull=often"], {}), ([], {"HOSTBUILD_PULL": "often"})):
+        with pytest.raises(SettingsError, match="'often' is not a choice"):
+            load(tmp_path, *flags, **environ)
+    (tmp_path / "hostbuild.toml").write_text('pull = "often"\n')
+    with pytest.raises(SettingsError, match=r"hostbuild.toml:1: pull") as caught:
+        load(tmp_path)
+    assert "always, missing, never" in caught.value.fix
+
+
+def test_a_switch_of_a_weaker_place_can_be_taken_back(tmp_path: Path) -> None:
+    (tmp_path / "hostbuild.toml").write_text(
+        "lock = true\npush = true\ntag = 'r.example/x'\noffline = true\n"
+    )
+    request = load(tmp_path, "--lock=false", "--no-push")
+    assert (request.lock, request.outputs, request.access.offline) == (False, (), True)
+    assert load(tmp_path, "--no-offline", HOSTBUILD_LOCK="false").outputs == (Output("registry", push=True),)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--lock", "--locked"], "--lock and --locked"),
+        (["--push", "--offline", "-t", "r.example/x"], "--offline"),
+        (["-o", "type=registry", "--offline", "-t", "r.example/x"], "--offline"),
+        (["--push"], "no name"),
+        (["-o", "type=registry"], "no name"),
+        (["--push", "-o", "type=image,push=false", "-t", "r.example/x"], "push=false"),
+        (
+            ["-t", "r.example/x", "-t", "r.example/y", "-o", "type=image,push=true,push-by-digest=true"],
+            "2 names",
+        ),
+        (["-o", 'type=registry,push-by-digest=true,"name=r.example/x,r.example/y"'], "2 names"),
+    ],
+)
+def test_contradictions(tmp_path: Path, flags: list[str], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, *flags)
+    assert words in str(caught.value)
+    assert caught.value.fix
+
+
+def test_a_name_to_push_to_names_the_image(tmp_path: Path) -> None:
+    request = load(tmp_path, "-o", "type=registry,name=r.example/x:v1", "--creds", "me:word")
+    assert request.tags == ("r.example/x:v1",)
+    assert request.access.credentials == (("r.example", "me:word"),)
+    by_tag = load(
+        tmp_path, "-o", "type=registry,name=r.example/x:v1", "-t", "s.example/y", "--creds", "me:word"
+    )
+    assert by_tag.tags == ("s.example/y",)
+    assert by_tag.access.credentials == (("s.example", "me:word"),)
+
+
+def test_outputs_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "hostbuild.toml").write_text('output = ["type=oci,dest=image.tar"]\n')
+    assert load(tmp_path).outputs == (Output("oci", str(tmp_path / "image.tar"), tar=True),)
+    assert load(tmp_path, "-o", "type=oci,dest=image.tar").outputs == (Output("oci", "image.tar", tar=True),)
+
+
+SECRET = "s3cr3t-w0rd"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SECRET,
+        f":{SECRET}",
+        f"{SECRET}:",
+        f"{SECRET}=",
+        f"r.example={SECRET}",
+        f"r.example=:{SECRET}",
+        f"word={SECRET}:x",
+        f"user:{SECRET}\0",
+    ],
+)
+def test_no_error_tells_a_login(tmp_path: Path, text: str) -> None:
+    for flags, environ in ((["--creds", text], {}), ([], {"HOSTBUILD_CREDS": text})):
+        with pytest.raises(SettingsError) as caught:
+            load(tmp_path, *flags, **environ)
+        error = caught.value
+        assert SECRET not in "".join((str(error), error.fix, error.detail, repr(error), repr(error.args)))
+
+
+def test_no_tool_gets_a_login_and_no_repr_tells_it(tmp_path: Path) -> None:
+    request = load(tmp_path, "-t", "r.example/x", HOSTBUILD_CREDS=f"me:{SECRET}")
+    assert request.access.credentials == (("r.example", f"me:{SECRET}"),)
+    assert SECRET not in "".join(request.environment.values())
+    assert SECRET not in "".join(request.access.environment.values())
+    assert SECRET not in repr(request)
+
+
+def test_a_login_in_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hostbuild.toml").write_text(f'\ncreds = ["me:{SECRET}"]\n')
+    with pytest.raises(SettingsError, match=r"hostbuild.toml:2: 'creds' is a secret") as caught:
+        load(tmp_path)
+    assert "hostbuild login" in caught.value.fix
+    assert SECRET not in str(caught.value)
+
+
+def test_access_of_a_command_that_builds_nothing(tmp_path: Path) -> None:
+    environ = {"HOSTBUILD_CREDS": "me:word", "HOSTBUILD_JOBS": "none", "HOSTBUILD_RETRY_TIME": "3"}
+    access = load_access("r.example/x", {"tls-verify": False}, environ)
+    assert (access.verify, access.retry_time) == (False, 3.0)
+    assert access.credentials == (("r.example", "me:word"),)
+    assert load_access(None, {}, environ).credentials == ()
+    (tmp_path / "hostbuild.toml").write_text("tls-verify = false\nca-file = 'ca.pem'\n")
+    access = load_access("r.example/x", {"ca-file": "mine.pem"}, {}, root=str(tmp_path))
+    assert (access.verify, access.ca_file) == (False, "mine.pem")
+    assert {setting.group for setting in ACCESS} == {"registries"}
+
+
+def test_unknown_variables_are_named_with_what_may_be_meant() -> None:
+    assert (
+        unknown_variables({"HOSTBUILD_TAG": "x", "HOSTBUILD_BASE_IMAGE": "x", "HOSTBUILD_PROGRESS": "x"})
+        == ()
+    )
+    assert (
+        unknown_variables({"HOSTBUILD_BUILD_ID": "x", "HOSTBUILD_REGISTRY_INSECURE": "x", "PATH": "x"}) == ()
+    )
+    first, second = unknown_variables({"HOSTBUILD_ZYX": "x", "HOSTBUILD_PLATFROM": "x"})
+    assert "HOSTBUILD_PLATFROM" in first
+    assert "did you mean HOSTBUILD_PLATFORM?" in first
+    assert "HOSTBUILD_ZYX" in second
+    assert "did you mean" not in second

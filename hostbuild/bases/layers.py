@@ -1,0 +1,190 @@
+"""A base's layers, fetched into the cache: each once on this machine, however many processes want it.
+
+The race: two processes need one blob and neither has it. So each is fetched under the lock of its digest,
+and looked for again there (`Cache.produce`); who comes second says that it waits, and then has it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from hostbuild.bases.naming import open_place
+from hostbuild.bases.values import Base
+from hostbuild.errors import OfflineError
+from hostbuild.model import Access, Event, EventCallback
+from hostbuild.oci.descriptor import Descriptor
+from hostbuild.plan import key_of
+from hostbuild.store.cache import Cache
+
+if TYPE_CHECKING:
+    from hostbuild.local import LocalImage
+    from hostbuild.registry import Repository
+
+#: Connections that one process opens for one base; more only share the line.
+PARALLEL = 3
+_PIECE = 1 << 20
+_TELL_EVERY = 0.2
+
+
+def missing_layers(cache: Cache, layers: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    """Those that the cache lacks, each once."""
+    return tuple(
+        {each.digest: each for each in layers if not cache.blobs.has(each.digest, each.size)}.values()
+    )
+
+
+class BaseLayers:
+    """Where a base's layers come from; opened when the first one is wanted, usable by several threads."""
+
+    def __init__(self, base: Base, cache: Cache, access: Access, on_event: EventCallback) -> None:
+        self._base = base
+        self._cache = cache
+        self._access = access
+        self._on_event = on_event
+        self._stack = ExitStack()
+        self._opening = threading.Lock()
+        self._repository: Repository | None = None
+        self._image: LocalImage | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all connections; what is being fetched fails."""
+        with self._opening:
+            self._stack.close()
+
+    def fetch(self, layer: Descriptor) -> bool:
+        """Bring one layer into the cache, verified; whether it had to be fetched.
+
+        Raises OfflineError, CorruptBlobError for wrong bytes, StoreError, and the errors of registries.
+        """
+        if self._cache.blobs.has(layer.digest, layer.size):
+            return False
+        key = key_of("base layer", digest=str(layer.digest))
+
+        def make() -> dict[str, Any]:
+            if not self._cache.blobs.has(layer.digest, layer.size):
+                self._bring(layer)
+            return {"digest": str(layer.digest), "size": layer.size}
+
+        short = str(layer.digest)[:19]
+        _, made = self._cache.produce(
+            key,
+            make,
+            on_wait=lambda: self._on_event(
+                Event(
+                    "waiting",
+                    f"waiting for the base's layer {short}, which is being fetched for another image",
+                )
+            ),
+        )
+        return made
+
+    def _bring(self, layer: Descriptor) -> None:
+        begun = told = time.monotonic()
+        with self._cache.blobs.writer(layer.digest.algorithm) as writer:
+
+            def write(data: bytes) -> None:
+                nonlocal told
+                writer.write(data)
+                if (now := time.monotonic()) - told >= _TELL_EVERY:
+                    told = now
+                    self._on_event(_progress(layer, writer.size))
+
+            self._copy(layer, write)
+            writer.commit(layer.digest, layer.size)
+        seconds = time.monotonic() - begun
+        self._on_event(
+            Event(
+                "info",
+                f"base layer {str(layer.digest)[:19]} fetched in {seconds:.1f} s",
+                data={"step": "base", "digest": str(layer.digest), "size": layer.size},
+            )
+        )
+
+    def _copy(self, layer: Descriptor, write: Callable[[bytes], None]) -> None:
+        if self._base.source.kind == "registry":
+            self._open_repository(layer).fetch(layer, write)
+            return
+        with self._open_image().open(layer) as stream:
+            while piece := stream.read(_PIECE):
+                write(piece)
+
+    def _open_repository(self, layer: Descriptor) -> Repository:
+        if self._access.offline:
+            raise OfflineError(
+                f"the layer {layer.digest} of the base image {self._base.source} is not in the cache",
+                why=f"--offline forbids to fetch its {layer.size} bytes",
+                fix="build once without --offline",
+            )
+        with self._opening:
+            if self._repository is None:
+                from hostbuild.registry import Registries
+
+                registries = self._stack.enter_context(Registries(self._access, on_event=self._on_event))
+                self._repository = registries.repository(self._base.source.reference)
+            return self._repository
+
+    def _open_image(self) -> LocalImage:
+        with self._opening:
+            if self._image is None:
+                self._image = self._stack.enter_context(open_place(self._base.source))
+            return self._image
+
+
+def _progress(layer: Descriptor, done: int) -> Event:
+    data = {"step": "base", "done": done, "total": layer.size, "digest": str(layer.digest)}
+    return Event("progress", "fetching the base image", data=data)
+
+
+@contextmanager
+def layers_fetched(source: BaseLayers, layers: Sequence[Descriptor]) -> Iterator[None]:
+    """Fetch the layers on threads while the block runs, and wait for them at its end.
+
+    The first error stops the others and is raised at the end of the block; an error of the block stops
+    the fetching.
+    """
+    wanted: SimpleQueue[Descriptor] = SimpleQueue()
+    for layer in layers:
+        wanted.put(layer)
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        while not faults:
+            try:
+                source.fetch(wanted.get_nowait())
+            except Empty:
+                return
+            except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+                faults.append(error)
+                source.close()
+
+    threads = [
+        threading.Thread(target=work, name=f"fetch-{number}", daemon=True)
+        for number in range(min(PARALLEL, len(layers)))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    except BaseException as error:
+        faults.append(error)
+        source.close()
+        raise
+    finally:
+        for thread in threads:
+            thread.join()
+    if faults:
+        raise faults[0]

@@ -1,0 +1,78 @@
+"""Some jobs at once in threads that never hold up the end: daemons, stopped by a first error or a Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
+
+#: Seconds that threads have to notice they are to stop, before their connections are broken, and again after
+#: that.
+_GRACE = 0.4
+
+
+class Crew:
+    """Runs jobs, at most `size` at once. `stop` is set when they shall end; `abort` breaks what they wait
+    for.
+    """
+
+    def __init__(self, size: int, stop: threading.Event, abort: Callable[[], None]) -> None:
+        self._size = max(1, size)
+        self._stop = stop
+        self._abort = abort
+
+    def run(self, jobs: Iterable[Callable[[], object]]) -> None:
+        """Run all jobs. The first error stops the others and is raised; so is what interrupts the calling
+        thread.
+        """
+        todo = deque(jobs)
+        ends: SimpleQueue[BaseException | None] = SimpleQueue()
+        threads = [
+            threading.Thread(target=self._work, args=(todo, ends), name=f"registry-{number}", daemon=True)
+            for number in range(min(self._size, len(todo)))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            first = None
+            for _ in threads:
+                first = ends.get()
+                if first is not None:
+                    break
+            if first is None:
+                return
+        except BaseException:
+            self._end(threads, now=True)
+            raise
+        self._end(threads, now=False)
+        raise first
+
+    def _work(self, todo: deque[Callable[[], object]], ends: SimpleQueue[BaseException | None]) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    job = todo.popleft()
+                except IndexError:
+                    break
+                job()
+        except BaseException as error:  # noqa: BLE001 - it is raised again by whoever waits
+            ends.put(error)
+        else:
+            ends.put(None)
+
+    def _end(self, threads: list[threading.Thread], *, now: bool) -> None:
+        self._stop.set()
+        if not now:
+            _join(threads, _GRACE)
+        if any(thread.is_alive() for thread in threads):
+            self._abort()
+            _join(threads, _GRACE)
+
+
+def _join(threads: list[threading.Thread], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(max(0.0, end - time.monotonic()))

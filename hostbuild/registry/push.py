@@ -1,0 +1,255 @@
+"""Pushing an image or index, with all that it names, to one or more references.
+
+The order, so that no reader can see half of an image: blobs, manifests, indexes, the root by its digest, tags
+last. What is there already is not sent: a tag that names the root ends it (ping, token, HEAD); so does the
+root by its digest, but for the tags; a child manifest that is there saves its blobs' questions.
+
+Foreign ("non-distributable") layers whose descriptors have `urls` are not pushed: those who may have them
+fetch them there.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
+
+from hostbuild.errors import UsageError
+from hostbuild.model import Event, EventCallback, ignore_event
+from hostbuild.registry.contents import Blob, Contents, Node, blobs_of, read_verified
+from hostbuild.registry.crew import Crew
+from hostbuild.registry.progress import STEP, Progress, watched
+
+if TYPE_CHECKING:
+    from hostbuild.oci.descriptor import Descriptor
+    from hostbuild.oci.digest import Digest
+    from hostbuild.oci.reference import Reference
+    from hostbuild.registry.bodies import Opener
+    from hostbuild.registry.client import Registries, Repository
+
+#: Bytes of a config that is read whole; a larger one is streamed as a layer is.
+_SMALL = 4 * 1024 * 1024
+
+
+class PushContent(Protocol):
+    """Where a push takes an image from."""
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """An index, a manifest or a config, whole."""
+
+    def open(self, descriptor: Descriptor, offset: int) -> BinaryIO:
+        """A blob's bytes from `offset` on; may first have to fetch it. Called by several threads."""
+
+    def origins(self, descriptor: Descriptor) -> tuple[Reference, ...]:
+        """Repositories that are known to have the blob: on the same registry it is mounted from there."""
+
+
+class Pushed(NamedTuple):
+    """What became of one reference: `status` "present" when nothing had to be done.
+
+    `bytes_sent` are the blobs' bytes, those sent again included, counted at the first reference of a
+    repository.
+    """
+
+    reference: Reference
+    digest: Digest
+    status: Literal["present", "pushed"]
+    bytes_sent: int
+
+
+def push(
+    registries: Registries,
+    root: Descriptor,
+    content: PushContent,
+    references: Sequence[Reference],
+    *,
+    by_digest: bool = False,
+    parallel: int = 4,
+    on_event: EventCallback = ignore_event,
+) -> tuple[Pushed, ...]:
+    """Have `root` under every reference: its tag, or (`by_digest`, or a reference with a digest) its digest
+    only.
+
+    References of one repository share one upload; a repository's blobs are mounted from one that was pushed
+    to before on the same registry, and from their origins. At most `parallel` blobs at once. The first error
+    stops the rest and is raised; after an error or an interruption `registries` may be closed. Results are in
+    the references' order.
+
+    Events: `start` and `done` of the step "push" for each repository, `progress`, and `done` of the step
+    "blob" for each blob with digest, size and status (present, mounted, uploaded).
+
+    Raises UsageError for a reference that names another digest, InvalidDocumentError and CorruptBlobError for
+    content that is not what it says, RegistryError, UnreachableError, and what `content` raises.
+    """
+    emit = registries.one_at_a_time(on_event)
+    for reference in references:
+        if reference.digest is not None and reference.digest != root.digest:
+            raise UsageError(
+                f"the image cannot be pushed to {reference}",
+                why=f"its digest is {root.digest}",
+                fix="leave the digest out, or name the right one",
+            )
+    groups: dict[tuple[str, str], list[Reference]] = {}
+    for reference in references:
+        groups.setdefault((reference.registry, reference.repository), []).append(reference)
+    results: dict[Reference, Pushed] = {}
+    earlier: list[Reference] = []
+    contents = _Late(root, content)
+    for group in groups.values():
+        one = _RepositoryPush(
+            registries,
+            group,
+            root=root,
+            content=content,
+            contents=contents,
+            emit=emit,
+            parallel=parallel,
+            by_digest=by_digest,
+            earlier=tuple(earlier),
+        )
+        results.update(one.run())
+        earlier.append(group[0])
+    return tuple(results[reference] for reference in references)
+
+
+class _Late:
+    """The contents, read when the first repository needs them: a push with nothing to do reads nothing."""
+
+    def __init__(self, root: Descriptor, content: PushContent) -> None:
+        self._root = root
+        self._content = content
+        self._contents: Contents | None = None
+
+    def get(self) -> Contents:
+        if self._contents is None:
+            self._contents = Contents(self._root, self._content.read)
+        return self._contents
+
+
+class _RepositoryPush:
+    """All references of one repository."""
+
+    def __init__(
+        self,
+        registries: Registries,
+        references: Sequence[Reference],
+        *,
+        root: Descriptor,
+        content: PushContent,
+        contents: _Late,
+        emit: EventCallback,
+        parallel: int,
+        by_digest: bool,
+        earlier: tuple[Reference, ...],
+    ) -> None:
+        self._repository: Repository = registries.repository(references[0])
+        self._name = references[0].familiar_name
+        self._registry = references[0].registry
+        self._root = root
+        self._content = content
+        self._contents = contents
+        self._emit = emit
+        self._stop = threading.Event()
+        self._crew = Crew(parallel, self._stop, registries.close)
+        self._earlier = earlier
+        self._references = tuple(references)
+        self._by_digest = by_digest
+
+    def _identifier(self, reference: Reference) -> str:
+        by_digest = self._by_digest or reference.digest is not None or not reference.tag
+        return str(self._root.digest) if by_digest else reference.tag
+
+    def run(self) -> dict[Reference, Pushed]:
+        """Push what is missing; what became of each reference."""
+        digest = str(self._root.digest)
+        wanted = dict.fromkeys(self._identifier(reference) for reference in self._references)
+        missing = [name for name in wanted if not self._repository.holds(name, self._root)]
+        sent = 0
+        if missing:
+            self._emit(Event("start", f"pushing to {self._name}", data={"step": STEP, "name": self._name}))
+            complete = len(missing) < len(wanted) or (
+                digest not in wanted and self._repository.holds(digest, self._root)
+            )
+            if not complete:
+                sent = self._push_contents()
+            self._tag([name for name in missing if name != digest])
+            self._emit(
+                Event(
+                    "done",
+                    f"pushed {self._name}@{digest}",
+                    data={"step": STEP, "name": self._name, "digest": digest, "sent": sent},
+                )
+            )
+        results = {}
+        for reference in self._references:
+            pushed = self._identifier(reference) in missing
+            results[reference] = Pushed(reference, self._root.digest, "pushed" if pushed else "present", sent)
+            sent = 0
+        return results
+
+    def _tag(self, tags: Sequence[str]) -> None:
+        if tags:
+            data = read_verified(self._root, self._content.read)
+            for tag in tags:
+                self._repository.put_manifest(tag, data, self._root.media_type)
+
+    def _push_contents(self) -> int:
+        """Blobs, children, the root by its digest; the number of bytes sent."""
+        contents = self._contents.get()
+        nodes = contents.missing(self._present(contents.children()))
+        blobs = blobs_of(nodes)
+        progress = Progress(sum(blob.descriptor.size for blob in blobs), self._emit)
+        # The largest first: it is what the end waits for.
+        ordered = sorted(blobs, key=lambda blob: -blob.descriptor.size)
+        self._crew.run(partial(self._push_blob, blob, progress) for blob in ordered)
+        for level in sorted({node.level for node in nodes}):
+            self._crew.run(partial(self._put, node) for node in nodes if node.level == level)
+        return progress.sent
+
+    def _present(self, nodes: Sequence[Node]) -> frozenset[Digest]:
+        """Those manifests that the repository has: a registry has what its manifests name."""
+        found: set[Digest] = set()
+
+        def ask(node: Node) -> None:
+            if self._repository.holds(str(node.descriptor.digest), node.descriptor):
+                found.add(node.descriptor.digest)
+
+        self._crew.run(partial(ask, node) for node in nodes)
+        return frozenset(found)
+
+    def _put(self, node: Node) -> None:
+        descriptor = node.descriptor
+        self._repository.put_manifest(str(descriptor.digest), node.data, descriptor.media_type)
+
+    def _push_blob(self, blob: Blob, progress: Progress) -> None:
+        descriptor = blob.descriptor
+        opener = watched(self._opener(blob), descriptor.digest, progress, self._stop)
+        status = self._repository.push_blob(descriptor, opener, mount_from=self._sources(descriptor))
+        progress.complete(descriptor)
+        self._emit(
+            Event(
+                "done",
+                f"{status} {descriptor.digest}",
+                data={
+                    "step": "blob",
+                    "digest": str(descriptor.digest),
+                    "size": descriptor.size,
+                    "status": status,
+                },
+            )
+        )
+
+    def _opener(self, blob: Blob) -> Opener:
+        """Configs are read whole, as content gives them, and verified; layers are streamed."""
+        if blob.config and blob.descriptor.size <= _SMALL:
+            read: Callable[[], bytes] = partial(read_verified, blob.descriptor, self._content.read)
+            return lambda offset: io.BytesIO(read()[offset:])
+        return partial(self._content.open, blob.descriptor)
+
+    def _sources(self, descriptor: Descriptor) -> tuple[str, ...]:
+        known = (*self._earlier, *self._content.origins(descriptor))
+        return tuple(
+            dict.fromkeys(reference.repository for reference in known if reference.registry == self._registry)
+        )
