@@ -139,6 +139,10 @@ def make_complete(
 
     request, started = subject.request, time.time()
     below = look_below(subject, cache, on_event)
+    if subject.push_targets:
+        from hostbuild.pushing import check_targets
+
+        check_targets(subject, on_event)
     build_id = subject.sparse_id if below.sparse else subject.plan.build_id
     with builds.begin(
         build_id,

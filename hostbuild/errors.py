@@ -225,8 +225,8 @@ class DependenciesError(HostbuildError):
 class MissingWheelsError(DependenciesError):
     """Packages that have no wheel for a target.
 
-    `extra['missing']` is a list of JSON objects, one a package: name, version, missing_for, wheels_for, sdist,
-    advice. `extra['command']` is the flag that leaves the platforms out, or "".
+    `extra['missing']` is a list of JSON objects, one a package: name, version, missing_for, wheels_for,
+    sdist, pin, advice. `extra['command']` is the flag that leaves the platforms out, or "".
     """
 
 

@@ -14,6 +14,8 @@ from hostbuild.source import FileDigests
 from hostbuild.store.cache import Cache
 
 _MEMO_KEY = key_of("tool versions")
+#: Bytes that git may write: its status has a line for each file that changed.
+_GIT_OUTPUT = 64 * 1024 * 1024
 
 
 class Observer:
@@ -87,7 +89,7 @@ def _capture(argv: Sequence[str], cwd: str, environment: Mapping[str, str]) -> s
     from hostbuild.process.command import capture
 
     try:
-        done = capture(argv, cwd=cwd, env=environment)
+        done = capture(argv, cwd=cwd, env=environment, limit=_GIT_OUTPUT)
     except ToolMissingError:
         return None
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None

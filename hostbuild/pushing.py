@@ -8,14 +8,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from hostbuild.bases import NO_BASE, Base, parse_base
-from hostbuild.errors import SourceError, UsageError
+from hostbuild.errors import CorruptBlobError, SourceError, UsageError
 from hostbuild.local import guess_kind, open_local
 from hostbuild.model import Access, BuildResult, Event, EventCallback, ignore_event
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.media_types import OCI_INDEX
 from hostbuild.oci.reference import Reference
-from hostbuild.project import BuildSubject
 from hostbuild.registry import Pushed, Registries, push
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
@@ -23,6 +22,7 @@ from hostbuild.store.cache import Cache
 if TYPE_CHECKING:
     from hostbuild.bases.layers import BaseLayers
     from hostbuild.local import LocalImage
+    from hostbuild.project import BuildSubject
 
 
 def push_result(
@@ -66,6 +66,17 @@ def push_result(
     return tuple(done)
 
 
+def check_targets(subject: BuildSubject, on_event: EventCallback) -> None:
+    """Ask each registry that the result is to go to, before minutes are spent on it.
+
+    Raises AuthenticationError, UnreachableError, TlsError and the other errors of registries.
+    """
+    with Registries(subject.request.access, on_event=on_event) as registries:
+        for target in {each.name: each for each in subject.push_targets}.values():
+            nothing = Descriptor(OCI_INDEX, Digest.of(b""), 0)
+            registries.repository(target).holds(target.tag or str(target.digest), nothing)
+
+
 def push_place(
     place: str,
     references: Sequence[str],
@@ -90,12 +101,24 @@ def push_place(
         Reference.parse(text) if by_digest else Reference.parse_tagged(text) for text in references
     )
     with (
+        _naming(place),
         _image_at(place, access, cache_dir, on_event) as content,
         Registries(access, on_event=on_event) as registries,
     ):
         done = push(registries, content.image.root, content, targets, by_digest=by_digest, on_event=on_event)
     _tell(done, on_event, by_digest=by_digest)
     return tuple(done)
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """What is found damaged on the way is damaged here."""
+    try:
+        yield
+    except CorruptBlobError as error:
+        if repr(place) not in error.what:
+            error.what = f"{place!r} is damaged: {error.what}"
+        raise
 
 
 @contextmanager

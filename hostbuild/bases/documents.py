@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from hostbuild.bases.fetching import fetch_blob
 from hostbuild.bases.naming import open_place
 from hostbuild.bases.values import Base
 from hostbuild.errors import BaseImageError, CorruptBlobError, OfflineError, StoreError
@@ -107,9 +108,8 @@ class _RegistryDocuments:
                 )
             self._cache.blobs.put(data)
             return data
-        with self._cache.blobs.writer(descriptor.digest.algorithm) as writer:
-            self._open("its config").fetch(descriptor, writer.write)
-            writer.commit(descriptor.digest, descriptor.size)
+        mirrored = bool(self._access.mirrors)
+        fetch_blob(self._open("its config"), descriptor, self._cache, mirrored=mirrored)
         return self._cache.blobs.read(descriptor.digest, descriptor.size)
 
     def _cached(self, descriptor: Descriptor) -> bytes | None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from hostbuild.bases.fetching import fetch_blob, refuse_larger_than_disk
 from hostbuild.bases.naming import open_place
 from hostbuild.bases.values import Base
-from hostbuild.errors import OfflineError
+from hostbuild.errors import CorruptBlobError, OfflineError
 from hostbuild.model import Access, Event, EventCallback
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.plan import key_of
@@ -94,17 +95,19 @@ class BaseLayers:
 
     def _bring(self, layer: Descriptor) -> None:
         begun = told = time.monotonic()
-        with self._cache.blobs.writer(layer.digest.algorithm) as writer:
 
-            def write(data: bytes) -> None:
-                nonlocal told
-                writer.write(data)
-                if (now := time.monotonic()) - told >= _TELL_EVERY:
-                    told = now
-                    self._on_event(_progress(layer, writer.size))
+        def tell(done: int) -> None:
+            nonlocal told
+            if (now := time.monotonic()) - told >= _TELL_EVERY:
+                told = now
+                self._on_event(_progress(layer, done))
 
-            self._copy(layer, write)
-            writer.commit(layer.digest, layer.size)
+        if self._base.source.kind == "registry":
+            mirrored = bool(self._access.mirrors)
+            repository = self._open_repository(layer)
+            fetch_blob(repository, layer, self._cache, mirrored=mirrored, on_bytes=tell)
+        else:
+            self._copy(layer)
         seconds = time.monotonic() - begun
         self._on_event(
             Event(
@@ -114,13 +117,22 @@ class BaseLayers:
             )
         )
 
-    def _copy(self, layer: Descriptor, write: Callable[[bytes], None]) -> None:
-        if self._base.source.kind == "registry":
-            self._open_repository(layer).fetch(layer, write)
-            return
-        with self._open_image().open(layer) as stream:
+    def _copy(self, layer: Descriptor) -> None:
+        """From a layout or an archive on this machine."""
+        refuse_larger_than_disk(layer, self._cache)
+        with (
+            self._cache.blobs.writer(layer.digest.algorithm) as writer,
+            self._open_image().open(layer) as stream,
+        ):
             while piece := stream.read(_PIECE):
-                write(piece)
+                writer.write(piece)
+            if (writer.digest, writer.size) != (layer.digest, layer.size):
+                raise CorruptBlobError(
+                    f"{self._base.source} is damaged",
+                    why=f"the bytes of its layer {layer.digest} have the digest {writer.digest}",
+                    fix="make or copy it anew",
+                )
+            writer.commit(layer.digest, layer.size)
 
     def _open_repository(self, layer: Descriptor) -> Repository:
         if self._access.offline:

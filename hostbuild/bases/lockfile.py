@@ -16,6 +16,7 @@ import tomllib
 
 from hostbuild.errors import InvalidDigestError, SettingsError
 from hostbuild.oci.digest import Digest
+from hostbuild.settings.files import read_file
 
 LOCK_FILE = "hostbuild.lock"
 _VERSION = 1
@@ -30,12 +31,10 @@ def read_lock(root: str) -> dict[str, str] | None:
     """
     path = os.path.join(root, LOCK_FILE)
     try:
-        with open(path, "rb") as stream:
-            document = tomllib.load(stream)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise SettingsError(f"{LOCK_FILE} cannot be read", why=error.strerror or str(error)) from error
+        data = read_file(path)
+        if data is None:
+            return None
+        document = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{LOCK_FILE} is not TOML", why=str(error), fix=_FIX) from None
     if document.get("version") != _VERSION:

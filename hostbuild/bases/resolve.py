@@ -81,9 +81,7 @@ def _of_tag(
 ) -> tuple[str, str]:
     """The digest of a tag, and where it comes from."""
     if wish.pull and wish.pull not in PULL_POLICIES:
-        raise UsageError(
-            f"--pull {wish.pull!r}: there is no such policy", fix="write always, missing or never"
-        )
+        raise UsageError(f"--pull={wish.pull}: there is no such policy", fix="write always, missing or never")
     key = key_of("base tag", reference=str(reference))
     if wish.pull in {"missing", "never"} or access.offline:
         if known := _known(cache.keys.get(key)):
@@ -97,8 +95,8 @@ def _of_tag(
         if wish.pull == "never":
             raise BaseImageError(
                 f"the base image {reference.familiar} is not in the cache",
-                why="--pull never forbids to ask its registry",
-                fix="use --pull missing",
+                why="--pull=never forbids to ask its registry",
+                fix="use --pull=missing",
             )
     from hostbuild.registry import Registries
 

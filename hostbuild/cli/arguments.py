@@ -7,12 +7,13 @@ may be a login that followed a flag with a typing error.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from hostbuild.cli.commands import COMMANDS, Command, find
 from hostbuild.cli.spelling import spell_out
-from hostbuild.errors import UsageError
+from hostbuild.errors import EXIT_USAGE, UsageError
 from hostbuild.settings.table import from_texts
 
 _DESCRIPTION = """\
@@ -80,12 +81,10 @@ def _parser(command: Command) -> Parser:
 def _top_parser() -> Parser:
     from hostbuild.version import VERSION
 
-    width = max(len(command.name) for command in COMMANDS) + 4
-    commands = "".join(f"\n  {command.name:{width}}{command.summary}" for command in COMMANDS)
     parser = Parser(
         prog="hostbuild",
         usage="hostbuild COMMAND [flags]",
-        description=f"{_DESCRIPTION}\n\ncommands:{commands}",
+        description=f"{_DESCRIPTION}\n\ncommands:{_listed(COMMANDS)}",
         epilog="`hostbuild COMMAND --help` tells the flags of each.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -97,15 +96,41 @@ def _top_parser() -> Parser:
 def _top(argv: Sequence[str]) -> argparse.Namespace:
     """--help and --version; everything else without a command is wrong."""
     parser = _top_parser()
+    family = [command for command in COMMANDS if argv and command.name.startswith(f"{argv[0]} ")]
+    if family:
+        _family(argv, family)
     _, unknown = parser.parse_known_args(argv[:1])
     if not unknown:
         parser.error("which command?")
     if unknown[0].startswith("-"):
         parser.error(f"unknown flag {_name_of(unknown[0])!r}{_near(unknown[0], ('--help', '--version'))}")
     names = [command.name for command in COMMANDS]
-    longer = [name for name in names if name.startswith(f"{unknown[0]} ")]
-    meant = f"; did you mean {longer[0]}?" if longer else _near(unknown[0], names)
-    parser.error(f"unknown command {unknown[0]!r}{meant}")
+    parser.error(f"unknown command {unknown[0]!r}{_near(unknown[0], names)}")
+
+
+def _family(argv: Sequence[str], family: Sequence[Command]) -> NoReturn:
+    """`hostbuild index`: what there is below it. Exits with 2 where nothing was asked for."""
+    parser = Parser(
+        prog=f"hostbuild {argv[0]}",
+        usage=f"hostbuild {argv[0]} COMMAND [flags]",
+        description=f"commands:{_listed(family)}",
+        epilog=f"`hostbuild {family[0].name} --help` tells its flags.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if len(argv) == 1:
+        parser.print_help(sys.stderr)
+        parser.exit(EXIT_USAGE)
+    _, unknown = parser.parse_known_args(argv[1:2])
+    meant = f"; did you mean {family[0].name}?"
+    if unknown[0].startswith("-"):
+        parser.error(f"unknown flag {_name_of(unknown[0])!r}{meant}")
+    parser.error(f"unknown command {f'{argv[0]} {unknown[0]}'!r}{meant}")
+
+
+def _listed(commands: Sequence[Command]) -> str:
+    width = max(len(command.name) for command in COMMANDS) + 4
+    return "".join(f"\n  {command.name:{width}}{command.summary}" for command in commands)
 
 
 def _refuse(parser: Parser, command: Command, unknown: Sequence[str]) -> NoReturn:
@@ -126,5 +151,6 @@ def _near(word: str, known: Sequence[str]) -> str:
     import difflib
 
     plain = {each.lstrip("-"): each for each in known}
-    near = difflib.get_close_matches(word.lstrip("-"), plain, n=1)
+    longer = [each for each in plain if each.startswith(word.lstrip("-"))]
+    near = longer if len(longer) == 1 else difflib.get_close_matches(word.lstrip("-"), plain, n=1)
     return f"; did you mean {plain[near[0]]}?" if near else ""

@@ -35,8 +35,7 @@ def run_build(arguments: Namespace) -> int:
     if arguments.dry_run:
         return _explain(request, arguments)
     to_stdout = any(output.destination == _STANDARD_OUTPUT for output in request.outputs)
-    if to_stdout:
-        _refuse_terminal(request)
+    _refuse_streams(request)
     with shown(arguments) as display:
         files = _result_files(request, arguments)
         result = build(request, _Teller(display), stdout=sys.stdout.buffer if to_stdout else None)
@@ -93,11 +92,20 @@ def _explain(request: BuildRequest, arguments: Namespace) -> int:
     return 0
 
 
-def _refuse_terminal(request: BuildRequest) -> None:
-    from hostbuild.outputs import check_destinations
+def _refuse_streams(request: BuildRequest) -> None:
+    """Refuse a terminal, and descriptors that are not open: later their numbers may be our own files'."""
+    from hostbuild.descriptors import descriptor_of
 
-    outputs = [output for output in request.outputs if output.destination == _STANDARD_OUTPUT]
-    check_destinations(outputs, stdout_is_terminal=sys.stdout.isatty())
+    outputs = [
+        output
+        for output in request.outputs
+        if output.destination == _STANDARD_OUTPUT
+        or (output.destination and descriptor_of(output.destination) is not None)
+    ]
+    if outputs:
+        from hostbuild.outputs import check_destinations
+
+        check_destinations(outputs, stdout_is_terminal=sys.stdout.isatty())
 
 
 def _result_files(request: BuildRequest, arguments: Namespace) -> ResultFiles | None:

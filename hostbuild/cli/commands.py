@@ -11,12 +11,14 @@ from hostbuild.settings.table import ACCESS, BY_NAME, SETTINGS, Setting
 
 PROGRESS = ("auto", "plain", "tty", "quiet", "none", "rawjson")
 
+_NEVER_BROKEN = 10_000
+
 _BUILD_EPILOG = """\
 Standard output is one line, NAME@sha256:DIGEST; everything else goes to standard error (with dest=- the tar
 goes to standard output, and the line to standard error).
 The image is in DIR/.func/builds/last/oci, an OCI image layout. Settings can also stand in
 hostbuild.toml, in [tool.hostbuild] of pyproject.toml, or in HOSTBUILD_* variables.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 75 try again later, 130 and 143 interrupted."""
+Exit codes: 0 done, 1 failed, 2 wrong usage, 75 try again later, 129, 130 and 143 interrupted."""
 
 #: Titles of the groups of settings, in the order of --help.
 _GROUPS = {"image": "the image", "base": "the base image", "build": "the build", "registries": "registries"}
@@ -42,7 +44,10 @@ class Command(NamedTuple):
     @property
     def flag_names(self) -> Sequence[str]:
         """Every flag that this command takes."""
-        parser = argparse.ArgumentParser()
+        # Wide enough that no line of the help is broken: names of flags are broken at their hyphens.
+        parser = argparse.ArgumentParser(
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=_NEVER_BROKEN)
+        )
         self.fill(parser)
         opposites = (f"--{setting.opposite}" for setting in self.settings if setting.opposite)
         return sorted({*re.findall(r"--[a-z][a-z-]*", parser.format_help()), *opposites})
@@ -81,7 +86,10 @@ def _build(parser: Any) -> None:
 
 def _push(parser: Any) -> None:
     parser.add_argument(
-        "place", metavar="PLACE", help="a source that has builds, an image layout, or an archive of one"
+        "place",
+        metavar="PLACE",
+        help="a source that has builds, an image layout, or an archive of one (also as oci:DIR, "
+        "oci-archive:FILE, docker-archive:FILE)",
     )
     parser.add_argument("references", nargs="+", metavar="REF", help="a name to push to")
     parser.add_argument(

@@ -83,8 +83,8 @@ def _say(line: str) -> None:
 
 
 def clean(text: str) -> str:
-    """Without the user and password of a URL, wherever the text comes from."""
-    if "://" not in text:
+    """Without the user and password of an address, wherever the text comes from."""
+    if "@" not in text:
         return text
     from hostbuild.redact import redact
 

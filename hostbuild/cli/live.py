@@ -6,7 +6,7 @@ import time
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from hostbuild.cli.failures import clean
-from hostbuild.cli.pace import Shares, step_of
+from hostbuild.cli.pace import Share, Shares, ends, part_of, step_of
 from hostbuild.cli.progress import Clock, line_of
 from hostbuild.cli.sizes import human_share
 from hostbuild.model import Event
@@ -38,6 +38,7 @@ class LiveDisplay:
         self._waits: dict[str, Row] = {}  # by platform, until it goes on
         self._transfers: dict[tuple[str, str], Row] = {}  # by platform and step
         self._shares = Shares()
+        self._ended: set[tuple[str, ...]] = set()  # platform, step, and the blob where one of them ended
         self._live: Live | None = None
 
     @property
@@ -57,6 +58,7 @@ class LiveDisplay:
                 self._waits[platform] = Row(message, self._clock(), step)
                 self._start()
             case "start":
+                self._ended = {each for each in self._ended if each[:2] != (platform, step)}
                 self._works[platform] = Row(message, self._clock(), step)
                 self._start()
             case "output" if platform in self._works:
@@ -67,12 +69,12 @@ class LiveDisplay:
                 work = self._works.get(platform)
                 if work is not None and (platform or not work.step or work.step == step):
                     del self._works[platform]
-                self._end_transfer(platform, step)
-            case "info" if step and event.data.get("digest") is None:
-                self._end_transfer(platform, step)
+                self._end(platform, step, part_of(event))
+            case "info" if step:
+                self._end(platform, step, part_of(event), for_good=False)
         line = line_of(event)
         if line is not None and event.kind not in {"waiting", "start"}:
-            self._print(line, event.kind)
+            self._print(line, "done" if ends(event) else event.kind)
 
     def close(self) -> None:
         """Take the living lines away."""
@@ -85,22 +87,40 @@ class LiveDisplay:
 
     def _progress(self, event: Event, message: str) -> None:
         platform, step = step_of(event)
-        work = self._works.get(platform)
+        part = str(event.data.get("digest", ""))
+        if (platform, step) in self._ended or (platform, step, part) in self._ended:
+            return  # late: threads tell how far they were when the end was told already
         share = self._shares.add(event)
-        if share is None:
-            if work is not None and message:
-                self._works[platform] = work._replace(message=message)
-            return
-        text = human_share(*share)
+        work = self._works.get(platform)
+        if share is not None:
+            self._show_share(platform, step, share, message or step)
+        elif work is not None and message:
+            self._works[platform] = work._replace(message=message)
+
+    def _show_share(self, platform: str, step: str, share: Share, message: str) -> None:
+        work = self._works.get(platform)
         if work is not None and step and work.step == step:
-            self._works[platform] = work._replace(share=text)
+            # Complete, and still at it: what is done now is no sending.
+            self._works[platform] = work._replace(share="" if share.complete else human_share(*share))
         elif share.complete:
             self._end_transfer(platform, step)
         else:
-            before = self._transfers.get((platform, step))
-            since = before.since if before else self._clock()
-            self._transfers[platform, step] = Row(message or step, since, step, text)
+            row = self._transfers.get((platform, step)) or Row(message, self._clock(), step)
+            self._transfers[platform, step] = row._replace(message=message, share=human_share(*share))
             self._start()
+
+    def _end(self, platform: str, step: str, part: str, *, for_good: bool = True) -> None:
+        """The step is over, or a blob of it; without `for_good` more may follow under the same name."""
+        if part:
+            self._ended.add((platform, step, part))
+            share = self._shares.complete((platform, step), part)
+            if share is not None:
+                row = self._transfers.get((platform, step))
+                self._show_share(platform, step, share, row.message if row else step)
+            return
+        if for_good:
+            self._ended.add((platform, step))
+        self._end_transfer(platform, step)
 
     def _end_transfer(self, platform: str, step: str) -> None:
         self._transfers.pop((platform, step), None)
@@ -113,6 +133,7 @@ class LiveDisplay:
             return
         from rich.text import Text
 
+        self._live.refresh()  # else the rows as they were drawn last would stand below the line once more
         mark = Text("✓ ", style="green") if kind == "done" else Text("")
         self._live.console.print(mark.append(line, style="yellow" if kind == "warning" else ""))
 

@@ -8,6 +8,7 @@ from argparse import Namespace
 
 from hostbuild.cli.arguments import given_settings
 from hostbuild.cli.failures import printable
+from hostbuild.cli.signals import InterruptedBySignal
 from hostbuild.cli.streams import write_output
 from hostbuild.errors import UsageError
 from hostbuild.model import Event
@@ -88,20 +89,34 @@ def _ask(user: str, secret: str | None, registry: str) -> tuple[str, str]:
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to ask for the login",
-            fix=f"write it as: hostbuild login {registry} -u USER --password-stdin <FILE",
+            fix=f"write it as: hostbuild login {registry} -u {_in_shell(user) or 'USER'} "
+            "--password-stdin <FILE",
         )
     try:
         if not user:
             sys.stderr.write(f"user for {registry}: ")
             sys.stderr.flush()
             user = sys.stdin.readline().strip()
+            if not user:
+                raise UsageError("the user is empty", fix="give the registry's login, or the user with -u")
         if secret is None:
             import getpass
 
             secret = getpass.getpass(f"password for {user} at {registry}: ")
     except EOFError:
+        sys.stderr.write("\n")
         raise UsageError("the login was not given", fix="type it, and end it with the enter key") from None
+    except InterruptedBySignal:
+        sys.stderr.write("\n")  # what is said next does not belong behind the question
+        raise
     return user, secret
+
+
+def _in_shell(text: str) -> str:
+    """The text as one word of a shell's command line; "" stays empty."""
+    import shlex
+
+    return shlex.quote(text) if text else ""
 
 
 class _Warnings:

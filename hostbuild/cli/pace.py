@@ -35,6 +35,17 @@ def step_of(event: Event) -> tuple[str, str]:
     return event.platform, str(event.data.get("step", ""))
 
 
+def ends(event: Event) -> bool:
+    """Whether the event says that a step, or a blob of one, is there: `done`, or `info` with its size."""
+    return event.kind == "done" or (event.kind == "info" and bool(step_of(event)[1]) and "size" in event.data)
+
+
+def part_of(event: Event) -> str:
+    """The blob of the step whose end the event tells; "" for an event about the whole step."""
+    digest, size = event.data.get("digest"), event.data.get("size")
+    return digest if isinstance(digest, str) and isinstance(size, int) and ends(event) else ""
+
+
 class Shares:
     """Sums up a step's blobs: each event tells of one (`digest`), or of the whole step."""
 
@@ -48,6 +59,17 @@ class Shares:
             return None
         parts = self._parts.setdefault(step_of(event), {})
         parts[str(event.data.get("digest", ""))] = share
+        return self._sum(parts)
+
+    def complete(self, step: tuple[str, str], part: str) -> Share | None:
+        """Take that a blob is there; what its step has done in all, None where nothing of it was counted."""
+        parts = self._parts.get(step, {})
+        if part in parts:
+            parts[part] = Share(parts[part].total, parts[part].total)
+        return self._sum(parts) if parts else None
+
+    @staticmethod
+    def _sum(parts: dict[str, Share]) -> Share:
         return Share(sum(part.done for part in parts.values()), sum(part.total for part in parts.values()))
 
     def forget(self, step: tuple[str, str]) -> None:

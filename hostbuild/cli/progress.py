@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, TYPE_CHECKING, Protocol
 
 from hostbuild.cli.failures import clean
@@ -16,11 +17,16 @@ from hostbuild.model import Event
 
 if TYPE_CHECKING:
     from hostbuild.cli.pace import LongSteps
+    from hostbuild.cli.still import Ticker, Unfinished
 
 Clock = Callable[[], float]
 
 #: Seconds between two plain lines about one step that goes on.
 _BETWEEN = 10.0
+#: Seconds of silence after which a line says what still goes on.
+_SILENCE = 30.0
+#: What tells that there is work: a build with nothing to do ends before anybody could get impatient.
+_WORK = frozenset({"start", "progress", "waiting"})
 
 
 class Display(Protocol):
@@ -54,7 +60,7 @@ def choose(progress: str, stream: IO[str], *, quiet: bool, verbose: bool, enviro
         from hostbuild.cli.live import LiveDisplay
 
         return LiveDisplay(stream)
-    return PlainDisplay(stream, verbose=verbose)
+    return PlainDisplay(stream, verbose=verbose, ticks=True)
 
 
 class SilentDisplay:
@@ -110,30 +116,71 @@ def line_of(event: Event, *, verbose: bool = False) -> str | None:
 class PlainDisplay:
     """A line for what starts and what is done, and now and then for what goes on.
 
-    With `verbose` also one for each file, each tool, and each line that a tool prints.
+    With `verbose` also one for each file, each tool, and each line that a tool prints. With `ticks` a thread
+    sees to it that a long step is not silent for longer than half a minute; without, `tick` must be called.
     """
 
-    def __init__(self, stream: IO[str], *, verbose: bool = False, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: IO[str],
+        *,
+        verbose: bool = False,
+        ticks: bool = False,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._stream = stream
         self._verbose = verbose
+        self._ticks = ticks
         self._clock = clock
         self._steps: LongSteps | None = None
+        self._unfinished: Unfinished | None = None
+        self._ticker: Ticker | None = None
+        self._lock: AbstractContextManager[object] = nullcontext()
 
     def show(self, event: Event) -> None:
         """Write the event's line, if it has one."""
-        if event.kind == "progress":
-            line = self._long_steps().line_of(event)
-        else:
-            line = line_of(event, verbose=self._verbose)
-            if event.kind == "start" and "step" in event.data:
-                self._long_steps().begin(event)
-        if line is not None:
-            stamp = time.strftime("%H:%M:%S ") if self._verbose else ""
-            self._stream.write(f"{stamp}{line}\n")
-            self._stream.flush()
+        if self._unfinished is None and (event.kind in _WORK or event.data.get("step") == "build"):
+            self._watch()
+        with self._lock:
+            line = self._line_of(event)
+            if self._unfinished is not None:
+                self._unfinished.note(event, said=line is not None)
+            if line is not None:
+                self._write(line)
+
+    def tick(self) -> None:
+        """Say what goes on, where nothing was said of it for long."""
+        with self._lock:
+            for line in self._unfinished.lines() if self._unfinished is not None else ():
+                self._write(line)
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Say nothing more."""
+        if self._ticker is not None:
+            self._ticker.stop()
+            self._ticker = None
+
+    def _watch(self) -> None:
+        import threading
+
+        from hostbuild.cli.still import Ticker, Unfinished
+
+        self._unfinished = Unfinished(_SILENCE, self._clock)
+        if self._ticks:
+            self._lock = threading.Lock()
+            self._ticker = Ticker(self.tick)
+
+    def _line_of(self, event: Event) -> str | None:
+        if event.kind == "progress":
+            return self._long_steps().line_of(event)
+        if event.kind == "start" and "step" in event.data:
+            self._long_steps().begin(event)
+        return line_of(event, verbose=self._verbose)
+
+    def _write(self, line: str) -> None:
+        stamp = time.strftime("%H:%M:%S ") if self._verbose else ""
+        self._stream.write(f"{stamp}{line}\n")
+        self._stream.flush()
 
     def _long_steps(self) -> LongSteps:
         if self._steps is None:

@@ -12,9 +12,11 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from hostbuild.descriptors import descriptor_of, why_not_writable, write_all
 from hostbuild.errors import StoreError, UsageError
 from hostbuild.model import BuildResult, Output
 
+_STANDARD_OUTPUT = "-"
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
@@ -36,22 +38,23 @@ class ResultFiles(NamedTuple):
 
         Raises UsageError for two results in one place, StoreError for a place that cannot be written.
         """
-        taken = {
-            os.path.realpath(output.destination): "--output"
-            for output in outputs
-            if output.destination not in {"", "-"}
-        }
+        taken = {_place(output.destination): "--output" for output in outputs if output.destination}
         for flag, path in self._given():
-            target = os.path.realpath(path)
-            if target in taken and not _is_stream(target):
+            if path == _STANDARD_OUTPUT:
                 raise UsageError(
-                    f"{flag} and {taken[target]} both write to {path!r}", fix="give each its own place"
+                    f"{flag} -: standard output gets the image's name",
+                    fix="name a file, or /dev/stdout for both, one after the other",
                 )
-            taken[target] = flag
-            _try(flag, path, target)
+            place = _place(path)
+            other = taken.get(place, "")
+            # Two answers may follow each other in one stream; into an image's bytes they may not go.
+            if other and not (_is_stream(path) and (other != "--output" or descriptor_of(path) is None)):
+                raise UsageError(f"{flag} and {other} both write to {path!r}", fix="give each its own place")
+            taken[place] = flag
+            _try(flag, path)
         for _, path in self._given():
             target = os.path.realpath(path)
-            if os.path.lexists(target) and not _is_stream(target):
+            if not _is_stream(path) and os.path.lexists(target):
                 os.unlink(target)
 
     def write(self, *, metadata: dict[str, Any], image_id: str, digest: str) -> None:
@@ -105,29 +108,48 @@ def image_id_of(result: BuildResult) -> str:
 
 
 def _names(result: BuildResult, outputs: Iterable[Output]) -> tuple[str, ...]:
-    """The full references that the image has: its tags, and the names that outputs push it to."""
+    """The full references that the image was pushed to, without a tag where none was pushed.
+
+    Where nothing was pushed, its tags.
+    """
     from hostbuild.oci.reference import Reference
 
-    pushed = (str(Reference.parse(name)) for output in outputs for name in output.names)
-    return tuple(dict.fromkeys((*result.tags, *pushed)))
+    pushed = []
+    for output in outputs:
+        if output.push:
+            references = map(Reference.parse, output.names or result.tags)
+            pushed += [each.name if output.by_digest else str(each) for each in references]
+    return tuple(dict.fromkeys(pushed)) or result.tags
 
 
-def _is_stream(target: str) -> bool:
-    """A pipe, a terminal or a device: written to as it is, never replaced."""
+def _place(path: str) -> object:
+    """What tells two places apart."""
+    if path == _STANDARD_OUTPUT:
+        return 1
+    number = descriptor_of(path)
+    return os.path.realpath(path) if number is None else number
+
+
+def _is_stream(path: str) -> bool:
+    """An open descriptor, a pipe, a terminal or a device: written to as it is, never replaced."""
+    if descriptor_of(path) is not None:
+        return True
     try:
-        mode = os.stat(target).st_mode
+        mode = os.stat(path).st_mode
     except OSError:
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def _try(flag: str, path: str, target: str) -> None:
+def _try(flag: str, path: str) -> None:
     """Refuse now what could not be written at the end."""
-    why = ""
+    target, number, why = os.path.realpath(path), descriptor_of(path), ""
     try:
-        if os.path.isdir(target):
+        if number is not None:
+            why = why_not_writable(number)
+        elif os.path.isdir(target):
             why = "it is a directory"
-        elif not _is_stream(target):
+        elif not _is_stream(path):
             staged = _staged(target)
             os.close(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
             os.unlink(staged)
@@ -147,10 +169,13 @@ def _staged(target: str) -> str:
 
 
 def _write(flag: str, path: str, text: str) -> None:
-    target = os.path.realpath(path)
-    stream = _is_stream(target)
+    target, number = os.path.realpath(path), descriptor_of(path)
+    stream = _is_stream(path)
     staged = path if stream else _staged(target)
     try:
+        if number is not None:
+            write_all(number, text.encode("utf-8", "surrogateescape"))
+            return
         with open(staged, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
         if not stream:

@@ -6,7 +6,8 @@ Three things that http.client and urllib3 do not do:
   that, stops, and the answer is read; interim answers (100 Continue, 103) are taken in and sending goes on.
 - A peer that is silent for `silence` seconds is given up, and so is one that trickles: after the first byte
   of an answer each KiB may take `silence` seconds of waiting in all, and so may each KiB that it takes from
-  us. Only waiting for the peer counts, not the time that our own side spends between reads.
+  us. What is read whole (a head, a document) has a time in all besides. Only waiting for the peer counts, not
+  the time that our own side spends between reads.
 - `Wires.close` breaks everything that is under way: connecting, handshakes, both directions.
 """
 
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from hostbuild.http.wires import CONNECT_SECONDS, ConnectFailedError, Pace, Wire, Wires
+from hostbuild.http.wires import CONNECT_SECONDS, ConnectFailedError, Haste, Pace, Wire, Wires
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -46,6 +47,7 @@ class _Incoming(io.RawIOBase):
         self._wires = wires
         self._wire = wire
         self._pace = Pace(wires.silence)
+        self._haste: Haste | None = Haste(wires.silence)
         self._begin = b""
         #: How much of a head may still come; None once the head is there.
         self.head_left: int | None = _MOST_HEAD
@@ -54,6 +56,10 @@ class _Incoming(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def hurry(self, whole: bool) -> None:
+        """Whether what comes now is read whole, and must be here within its time."""
+        self._haste = Haste(self._wires.silence) if whole else None
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
         if self._early:
@@ -82,7 +88,10 @@ class _Incoming(io.RawIOBase):
         if not count:
             self._wires.check()  # `close` looks like the peer's end: the end of a body without length
         if count:
-            self._pace.note(self._wires.clock() - start, count)
+            waited = self._wires.clock() - start
+            self._pace.note(waited, count)
+            if self._haste is not None and self._begin:  # the first byte may take its own time
+                self._haste.note(waited, count)
         elif self.head_left is not None and self._begin and not self._is_foreign():
             # http.client takes the end of the connection for the end of the headers.
             raise ConnectionAbortedError("the head of the answer ended early")
@@ -124,6 +133,7 @@ class _Answer(http.client.HTTPResponse):
             self.headers = self.msg = cast("Any", None)
             super().begin()
         self._incoming.head_left = None
+        self._incoming.hurry(False)
         if self._ends:
             self.will_close = True
 
@@ -177,7 +187,9 @@ class _Wired(HTTPConnection):
     ) -> _Answer:
         """The answer on `sock`; http.client calls it where its own class would be."""
         early, self._early = self._early, b""
-        return _Answer(_Incoming(sock, early, self.wires, self._wire), method, self._ended)
+        incoming = _Incoming(sock, early, self.wires, self._wire)
+        self.wires.last.hurry = incoming.hurry
+        return _Answer(incoming, method, self._ended)
 
     def send(self, data: Any) -> None:
         if self.sock is None:

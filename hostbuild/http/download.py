@@ -35,9 +35,9 @@ def download(
 
     `open_at(offset)` makes the request, with `Range: bytes=OFFSET-` where the offset is not 0, and raises
     for what it knows to be final (401, 404). After a break the rest is asked for, at once as long as much
-    came (`is_progress`), else with growing waits until `access.retry_time` is over. A server that gives another
-    range, the whole, or 416 is read from the start, and what was written already is passed over. `what`
-    says in messages what is fetched. `sleep` None waits so that closing the transport ends the wait.
+    came (`is_progress`), else with growing waits until `access.retry_time` is over. A server that gives
+    another range, the whole, or 416 is read from the start, and what was written already is passed over.
+    `what` says in messages what is fetched. `sleep` None waits so that closing the transport ends the wait.
 
     Raises ProtocolError (wrong length, a status that is no answer to this), TransferBrokenError (breaks
     until the time was over), and what `open_at` and `write` raise.

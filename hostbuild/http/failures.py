@@ -15,7 +15,14 @@ from typing import Any, Literal, NamedTuple
 
 from hostbuild.errors import HostbuildError, NetworkError, ProtocolError, TlsError, UnreachableError
 from hostbuild.http.proxies import Proxy
-from hostbuild.http.wires import CONNECT_SECONDS, LEAST_PROGRESS, ConnectFailedError, TooSlowError
+from hostbuild.http.wires import (
+    CONNECT_SECONDS,
+    DOCUMENT_SHARE,
+    LEAST_PROGRESS,
+    ConnectFailedError,
+    TooLongError,
+    TooSlowError,
+)
 
 Kind = Literal["connect", "broken", "status", "tls", "protocol", "proxy"]
 
@@ -52,6 +59,8 @@ class Failure(NamedTuple):
             final = {"tls": TlsError, "protocol": ProtocolError}.get(self.kind, NetworkError)
             return final(f"{subject} failed: {self.place}", why=self.reason, fix=self.fix, **extra)
         often = f"; tried {tries} times" if tries > 1 else ""
+        if self.asked:
+            often += f"; it asks to wait for {self.asked:.0f} s"
         what = f"{subject} failed: {self.place}"
         if self.kind == "connect":
             what += " cannot be reached"
@@ -184,6 +193,8 @@ def _certificate(error: ssl.SSLCertVerificationError, place: str) -> Failure:
 
 def _exchange(cause: BaseException, place: str, silence: float) -> Failure | None:
     """What happened after the connection stood; None where this exception does not tell."""
+    if isinstance(cause, TooLongError):
+        return Failure("broken", place, f"its answer did not end within {silence * DOCUMENT_SHARE:g} s")
     if isinstance(cause, TooSlowError):
         return Failure("broken", place, f"fewer than {LEAST_PROGRESS} bytes moved in {silence:g} s")
     if isinstance(cause, TimeoutError):

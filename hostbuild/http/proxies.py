@@ -62,7 +62,8 @@ def _parse(value: str, variable: str) -> Proxy:
         raise UsageError(
             f"{variable} names no proxy that can be used",
             why=f"its scheme is {parts.scheme!r}" if host else "it is no URL with a host",
-            fix=f"{variable}=http://[USER:PASSWORD@]HOST:PORT; SOCKS is not supported",
+            fix=f"set {variable} to http://HOST:PORT (a login stands before HOST, and an @ after it); "
+            "SOCKS is not supported",
         )
     port = port or {"http": 80, "https": 443}[parts.scheme]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

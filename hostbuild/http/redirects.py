@@ -16,6 +16,10 @@ _PORTS = {"http": 80, "https": 443}
 #: What says who we are: for the first server only.
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
+#: Whose bodies follow to another server: content that a server asks to be stored elsewhere. What a POST
+#: carries (a form with a login, for one) is for the server that it was sent to.
+_BODY_FOLLOWS = frozenset({"PUT", "PATCH"})
+
 #: What describes a body: gone with it.
 _OF_THE_BODY = frozenset({"content-length", "content-type", "content-range", "content-encoding"})
 
@@ -51,7 +55,11 @@ def split(url: str) -> SplitResult:
         parts = urlsplit(url)
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
-        raise InvalidValueError(f"not a URL: {url.partition('?')[0].rpartition('@')[2]!r}") from None
+        raise InvalidValueError(
+            f"not a URL: {url.partition('?')[0].rpartition('@')[2]!r}",
+            why="its host or its port cannot be understood (ports go from 1 to 65535)",
+            fix="write it as https://HOST or https://HOST:PORT",
+        ) from None
     if parts.scheme not in _PORTS or not parts.hostname or not port_is_valid:
         raise InvalidValueError(f"not an http or https URL: {url.partition('?')[0].rpartition('@')[2]!r}")
     return parts
@@ -81,7 +89,8 @@ def follow(hop: Hop, status: int, location: str) -> Hop:
 
     303 asks for a GET. 301 and 302 turn a POST into a GET, as every browser does and the RFC allows, and
     leave other methods; 307 and 308 change nothing. Credentials are dropped for another scheme, host or
-    port. Raises ProtocolError when the location is none.
+    port. Raises ProtocolError when the location is none, and when it is another server's and the request has
+    a body that is not a PUT's or a PATCH's.
     """
     # http.client reads headers as Latin-1; what servers send is UTF-8, if it is not ASCII.
     location = location.strip().encode("latin-1", "replace").decode("utf-8", "replace")
@@ -96,6 +105,13 @@ def follow(hop: Hop, status: int, location: str) -> Hop:
         status == 303 or (status in (301, 302) and hop.method == "POST")
     )
     leaves = origin_of(url) != origin_of(hop.url)
+    has_body = hop.has_body and not becomes_get
+    if leaves and has_body and hop.method not in _BODY_FOLLOWS:
+        raise ProtocolError(
+            f"{origin_of(hop.url).place} redirects a {hop.method} with its body to {origin_of(url).place}",
+            why="what it carries is for the first server only",
+            fix=f"ask who runs {origin_of(hop.url).place}: it has to name the right server beforehand",
+        )
     headers = {
         name: value
         for name, value in hop.headers.items()
@@ -103,4 +119,4 @@ def follow(hop: Hop, status: int, location: str) -> Hop:
         and not (becomes_get and name.lower() in _OF_THE_BODY)
         and name.lower() != "host"
     }
-    return Hop("GET" if becomes_get else hop.method, url, headers, hop.has_body and not becomes_get)
+    return Hop("GET" if becomes_get else hop.method, url, headers, has_body)

@@ -31,6 +31,8 @@ class Incoming(Protocol):
 class Response:
     """The answer to one request. A context manager; close it, or read it to its end.
 
+    `hurry` is told whether what is read next is read whole, and so has a time in all.
+
     `url` is where it came from, after redirects (it may be a signed one: not to be shown); `headers` are a
     mapping without regard to case. The body is as it was sent: no content coding is undone.
     """
@@ -45,6 +47,7 @@ class Response:
         method: str = "GET",
         broken: Callable[[Exception, int], HostbuildError],
         pause: Callable[[float], None],
+        hurry: Callable[[bool], object] = bool,
     ) -> None:
         self.status = status
         self.url = url
@@ -53,6 +56,7 @@ class Response:
         self.pause = pause
         self._incoming = incoming
         self._broken = broken
+        self._hurry = hurry
         self._ready: list[bytes] = []
         self._break: TransferBrokenError | None = None
         self._came = 0
@@ -106,11 +110,12 @@ class Response:
 
     def preload(self, limit: int) -> TransferBrokenError | None:
         """Read ahead until the end or until more than `limit` bytes are here; what broke it, if something
-        did.
+        did: the time for it may be over as well.
 
         The break is raised again where reading meets it; not for a refusal (status 400 and above): of its
         body what came is enough.
         """
+        self._hurry(True)
         try:
             while not self._ended and self._came <= limit:
                 piece = self._next()
@@ -120,6 +125,8 @@ class Response:
             if self.status < 400:
                 self._break = error
             return error
+        finally:
+            self._hurry(False)
         return None
 
     def peek(self) -> bytes:
@@ -140,12 +147,13 @@ class Response:
             yield piece
 
     def read(self, limit: int) -> bytes:
-        """The rest of the body. Raises ProtocolError where it is longer than `limit` bytes, else as
-        `pieces`.
+        """The rest of the body, a document. Raises ProtocolError where it is longer than `limit` bytes, else
+        as `pieces`, and TransferBrokenError where it takes too long in all.
         """
         if self.size is not None and self._came - sum(map(len, self._ready)) == 0 and self.size > limit:
             self.close()
             raise self._too_long(limit)
+        self._hurry(True)
         pieces, count = [], 0
         for piece in self.pieces():
             pieces.append(piece)

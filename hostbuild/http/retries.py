@@ -13,6 +13,8 @@ RETRYABLE = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 
 #: The longest wait that a server may ask for, in seconds.
 LONGEST_WAIT = 60.0
+#: The longest one that is told of.
+LONGEST_TOLD = 1e9
 
 #: A name that does not resolve, or a port where nobody listens, is more often a typing error than a
 #: passing fault: so many tries, within so many seconds.
@@ -63,15 +65,15 @@ class Budget:
         self.failures = 0
 
 
-def retry_after(value: str, date: str = "") -> float | None:
+def retry_after(value: str, date: str = "", *, longest: float = LONGEST_WAIT) -> float | None:
     """The seconds that a `Retry-After` header asks for; None where it asks for nothing that makes sense.
 
     `value` is a number of seconds or an HTTP date; `date` is the answer's `Date` header: a date is judged by
-    the server's own clock, where it tells the time, because ours may be wrong.
+    the server's own clock, where it tells the time, because ours may be wrong. More than `longest` is that.
     """
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return min(float(value[:12]), LONGEST_WAIT) if len(value) <= 12 else LONGEST_WAIT
+        return min(float(value[:12]), longest) if len(value) <= 12 else longest
     then = _seconds_of(value)
     if then is None:
         return None
@@ -80,7 +82,7 @@ def retry_after(value: str, date: str = "") -> float | None:
         import time
 
         now = time.time()
-    return min(then - now, LONGEST_WAIT) if then > now else None
+    return min(then - now, longest) if then > now else None
 
 
 def _seconds_of(date: str) -> float | None:

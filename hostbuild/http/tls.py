@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from hostbuild.errors import UsageError
 from hostbuild.http.redirects import Origin
 from hostbuild.model import Access
+from hostbuild.reading import PIPE_LIMIT, read_named
 
 #: Where distributions keep their bundle, for a Python whose OpenSSL was built for another place.
 _BUNDLES = (
@@ -119,11 +120,14 @@ def _holds_hashed(directory: str) -> bool:
 
 def _trust(context: ssl.SSLContext, path: str, words: str) -> None:
     try:
-        context.load_verify_locations(cafile=path)
-    except ssl.SSLError as error:
-        raise UsageError(
-            f"{words} {path} holds no certificates in PEM form", why=(error.reason or "").lower()
-        ) from None
+        if os.path.isfile(path):
+            context.load_verify_locations(cafile=path)
+        else:  # OpenSSL would open a pipe, and wait for who writes to it
+            data, _ = read_named(path, PIPE_LIMIT)
+            context.load_verify_locations(cadata=data.decode("ascii", "replace"))
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        raise UsageError(f"{words} {path} holds no certificates in PEM form", why=reason.lower()) from None
     except OSError as error:
         raise UsageError(f"{words} {path} cannot be read", why=(error.strerror or "").lower()) from None
 

@@ -28,7 +28,7 @@ from hostbuild.http.redirects import (
     without_user,
 )
 from hostbuild.http.response import Response
-from hostbuild.http.retries import RETRYABLE, Budget, retry_after
+from hostbuild.http.retries import LONGEST_TOLD, RETRYABLE, Budget, retry_after
 from hostbuild.model import Access, Event, EventCallback, ignore_event
 from hostbuild.version import VERSION
 
@@ -232,7 +232,8 @@ class Transport:
                 return wrong
         if retry and response.status in RETRYABLE:
             response.close()
-            asked = retry_after(response.headers.get("Retry-After", ""), response.headers.get("Date", ""))
+            after, date = response.headers.get("Retry-After", ""), response.headers.get("Date", "")
+            asked = retry_after(after, date, longest=LONGEST_TOLD)
             return failures.refused(response.status, origin.place, asked)
         if retry and broken is not None and response.status < 400:
             response.close()
@@ -270,8 +271,9 @@ class Transport:
         else:
             self._known.add(call.place)
             return Response(
-                raw.status, hop.url, raw.headers, raw, method=hop.method, broken=broken, pause=self._pause
-            )
+                raw.status, hop.url, raw.headers, raw, method=hop.method, broken=broken, pause=self._pause,
+                hurry=wires.last.hurry,
+            )  # fmt: skip
         finally:
             if sending is not None:
                 sending.close()

@@ -14,6 +14,9 @@ from hostbuild.errors import CancelledTaskError
 CONNECT_SECONDS = 30.0
 #: Bytes that a peer must move in `silence` seconds of waiting.
 LEAST_PROGRESS = 1024
+#: What the least progress would let take hours: see `Haste`. In bytes, and in times of `silence`.
+DOCUMENT_SIZE = 4 * 1024 * 1024
+DOCUMENT_SHARE = 3
 _SHORTEST_CONNECT = 2.0
 
 _SocketOptions = Sequence[tuple[int, int, int | bytes]]
@@ -29,6 +32,10 @@ class ConnectFailedError(OSError):
 
 class TooSlowError(TimeoutError):
     """The peer moves less than the least progress."""
+
+
+class TooLongError(TimeoutError):
+    """A document, or the head of an answer, did not come within its time."""
 
 
 class Pace:
@@ -50,6 +57,24 @@ class Pace:
             self._count, self._waited = 0, 0.0
         elif self._waited >= self._silence:
             raise TooSlowError
+
+
+class Haste:
+    """The time for what is read whole (a document, the head of an answer): `DOCUMENT_SHARE` times `silence`
+    seconds of waiting for each `DOCUMENT_SIZE` bytes.
+    """
+
+    def __init__(self, silence: float) -> None:
+        self._each = silence * DOCUMENT_SHARE
+        self._waited = 0.0
+        self._count = 0
+
+    def note(self, waited: float, count: int) -> None:
+        """`count` bytes came after `waited` seconds. Raises TooLongError."""
+        self._waited += waited
+        self._count += count
+        if self._waited > self._each * max(1.0, self._count / DOCUMENT_SIZE):
+            raise TooLongError
 
 
 class Wire:

@@ -237,6 +237,12 @@ def _env(spec: ImageSpec, below: Iterable[str], *, scratch: bool) -> tuple[str, 
     """`NAME=VALUE` with no name twice: each where it stood first, with the value that came last."""
     found: dict[str, str] = {"PATH": f"PATH={DEFAULT_PATH}"} if scratch else {}
     for text in below:
+        if "\0" in text or not text.partition("=")[0]:
+            raise InvalidValueError(
+                f"the base image sets {quote(text)} in its environment",
+                why="it has a zero byte or no name, and no container could be started with it",
+                fix="use another base image",
+            )
         found[text.partition("=")[0]] = text
     for name, value in (*spec.env, *spec.user_env):
         if not name or "=" in name or "\0" in name + value:

@@ -81,7 +81,9 @@ class Fields:
         value = self._get(name)
         if value is None:
             raise self._missing(name)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_INT64:
+        if isinstance(value, int) and value > MAX_INT64:
+            raise self._wrong(name, value, f"it is too large: at most {MAX_INT64} (2^63-1) are possible")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self._wrong(name, value, "it must be a whole number that is not negative")
         return value
 

@@ -21,6 +21,7 @@ DEFAULT_TAG = "latest"
 #: manifests").
 MAX_NAME = 255
 MAX_TAG = 128
+MAX_PORT = 65535
 
 _LEGACY_REGISTRY = "index.docker.io"
 _OFFICIAL = "library/"
@@ -29,6 +30,8 @@ _LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _REGISTRY = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _COMPONENT = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _FIX = "write [REGISTRY/]NAME[:TAG], such as registry.example/team/app:v1"
+#: What follows the "@" of a digest, also of one that is wrong.
+_DIGEST_START = "sha[0-9]+(:|$)|[A-Za-z0-9+._-]+:[A-Fa-f0-9]{32,}$"
 _TAG = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 
 
@@ -53,7 +56,7 @@ class Reference:
         name, tag = _split_tag(text, rest)
         registry, repository = _split_registry(name)
         _check_registry(text, registry)
-        _check_repository(text, repository)
+        _check_repository(text, name, repository)
         if len(registry) + 1 + len(repository) > MAX_NAME:
             raise _refusal(
                 text,
@@ -132,8 +135,27 @@ def _refuse_unlike(text: str) -> None:
     if _is_identifier(text):
         raise _refusal(text, "64 hex digits are an image's ID, not a name", "write a name, or NAME@sha256:…")
     scheme, separator, address = text.partition("://")
+    login, address = _split_login(address if separator else text, is_url=bool(separator))
+    if login:
+        raise _refusal(
+            f"{scheme + separator if separator else ''}***@{address}",
+            "a login does not stand in a reference",
+            f"write {quote(address)}, and give the login with `hostbuild login` or --creds",
+        )
     if separator:
         raise _refusal(text, f"a reference has no {quote(scheme + separator)}", f"write {quote(address)}")
+
+
+def _split_login(text: str, *, is_url: bool) -> tuple[str, str]:
+    """What stands before an "@" that is no digest's and looks like a login, and the rest; else "" and all."""
+    head, at, tail = text.rpartition("@")
+    if at and re.match(_DIGEST_START, tail):
+        login, name = _split_login(head, is_url=is_url)
+        return login, f"{name}@{tail}"
+    has_colon = ":" in head.partition("/")[0]
+    if at and (is_url or "/" in tail or (has_colon and not re.search("^[^/:]*:[0-9]+/", head))):
+        return head, tail
+    return "", text
 
 
 def _digest(text: str, digest: str) -> Digest:
@@ -175,10 +197,15 @@ def _check_tag(text: str, tag: str) -> None:
         )
 
 
+def _has_registry(name: str) -> bool:
+    first, slash, _ = name.partition("/")
+    return bool(slash) and (first == "localhost" or "." in first or ":" in first or first != first.lower())
+
+
 def _split_registry(name: str) -> tuple[str, str]:
-    first, slash, rest = name.partition("/")
-    if not slash or not (first == "localhost" or "." in first or ":" in first or first != first.lower()):
-        first, rest = DEFAULT_REGISTRY, name
+    first, rest = DEFAULT_REGISTRY, name
+    if _has_registry(name):
+        first, _, rest = name.partition("/")
     if first == _LEGACY_REGISTRY:
         first = DEFAULT_REGISTRY
     if first == DEFAULT_REGISTRY and "/" not in rest:
@@ -194,14 +221,29 @@ def _check_registry(text: str, registry: str) -> None:
             "zone), with :PORT or without",
             "write the registry as registry.example or registry.example:5000",
         )
-
-
-def _check_repository(text: str, repository: str) -> None:
-    if repository != repository.lower():
+    port = _port(registry)
+    if port and not 0 < int(port[:6]) <= MAX_PORT:
         raise _refusal(
             text,
-            f"its repository {quote(repository.removeprefix(_OFFICIAL))} must be in lower case",
-            f"write {quote(repository.lower().removeprefix(_OFFICIAL))}",
+            f"the port {quote(port)} of its registry is none: ports go from 1 to {MAX_PORT}",
+            "write the registry with its port, such as registry.example:5000, or without one",
+        )
+
+
+def _port(registry: str) -> str:
+    """The digits of a registry's port, without zeros before others; "" where it has none."""
+    port = registry.rpartition("]")[2].partition(":")[2]
+    return port.lstrip("0") or "0" if port else ""
+
+
+def _check_repository(text: str, name: str, repository: str) -> None:
+    """`name` is registry and repository as they begin `text`; `repository` is what to check, completed."""
+    if repository != repository.lower():
+        start = len(name.partition("/")[0]) + 1 if _has_registry(name) else 0
+        raise _refusal(
+            text,
+            f"its repository {quote(name[start:])} must be in lower case",
+            f"write {quote(name[:start] + name[start:].lower() + text[len(name) :])}",
         )
     for component in repository.split("/"):
         if component:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from hostbuild.descriptors import descriptor_of, why_not_writable
 from hostbuild.errors import StoreError, UsageError
 from hostbuild.model import Output
 from hostbuild.store.failures import Explaining
@@ -66,7 +67,9 @@ def _why_not(output: Output, target: str) -> str:
     with Explaining("look at the destination", target):
         if f"{os.sep}by-hash{os.sep}" in target and f"{os.sep}builds{os.sep}" in target:
             return "a published build never changes"
-        # Links of /dev/fd lead to what is no path, so a stream is known by the name that was given.
+        number = descriptor_of(output.destination)
+        if number is not None:
+            return _why_not_descriptor(output, number)
         if is_tar(output) and os.path.exists(output.destination):
             return _why_not_file(output.destination)
         return is_replaceable(target) if os.path.lexists(target) else _why_not_made(output, target)
@@ -81,6 +84,12 @@ def _why_not_made(output: Output, target: str) -> str:
     if not os.path.isdir(above):
         return f"{above!r} is not a directory"
     return "" if os.access(above, os.W_OK | os.X_OK) else f"nothing can be made in {above!r}"
+
+
+def _why_not_descriptor(output: Output, number: int) -> str:
+    if not is_tar(output):
+        return "a directory does not go to an open descriptor; leave tar=false out"
+    return why_not_writable(number) or ("it is a terminal" if os.isatty(number) else "")
 
 
 def _why_not_file(destination: str) -> str:
@@ -108,10 +117,15 @@ def file_at(destination: str) -> Iterator[Write]:
 
     It is written beside its destination (links resolved) in a private directory, synced, and renamed over
     what has the name: a reader finds the older file or the whole new one. Directories that miss are made.
-    What a killed process left is removed by the next one that writes there. A pipe or a character device
-    (a named pipe, /dev/stdout, what a shell gives for `>(…)`) is written to as it is. Raises StoreError.
+    What a killed process left is removed by the next one that writes there. A pipe or a character device is
+    written to as it is, and an open descriptor (/dev/fd/3, what a shell gives for `>(…)`) where it stands.
+    Raises StoreError.
     """
     with naming_dest():
+        number = descriptor_of(destination)
+        if number is not None:
+            yield _writer(number, destination)
+            return
         if _is_stream(destination):
             with Explaining("write an image", destination):
                 descriptor = os.open(destination, os.O_WRONLY | os.O_CLOEXEC)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hostbuild.errors import BuildTimeoutError, ToolError, ToolMissingError
+from hostbuild.process.exchange import EOF_GRACE, TooMuchOutputError, exchange
 from hostbuild.process.groups import TOOL_GRACE, Group, ToolGroups, end_groups, uninterrupted
 from hostbuild.process.marks import Marks
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 OUTPUT_LIMIT = 256 * 1024
 #: A line longer than this many bytes is given in pieces.
 _LONGEST_LINE = 64 * 1024
-#: Seconds that the output may stay open after the tool's end, held by what it left behind.
-_EOF_GRACE = 0.5
+#: Bytes of standard output, and of standard error, that a tool which is captured may write.
+CAPTURE_LIMIT = 1024 * 1024
 _POLL_MS = 100
 
 LineCallback = Callable[[str], None]
@@ -98,21 +99,25 @@ def capture(
     timeout: float | None = 60.0,
     check: bool = False,
     stdin: bytes | None = None,
+    limit: int = CAPTURE_LIMIT,
 ) -> Captured:
     """Run a small tool (git) for its standard output; `timeout` in seconds.
 
-    `stdin` is what it reads there, where a secret must not be seen among its arguments; None is nothing.
+    `stdin` is what it reads there, where a secret must not be seen among its arguments; None is nothing. A
+    tool that writes more than `limit` bytes, to standard output or to standard error, is ended.
 
-    Raises ToolMissingError where it cannot be started, BuildTimeoutError after the timeout, and with `check`
-    ToolError where it fails.
+    Raises ToolMissingError where it cannot be started, BuildTimeoutError after the timeout, ToolError where
+    it writes too much, and with `check` where it fails.
     """
-    import subprocess
-
     process = _launch(argv, cwd, env, merge=False, feed=stdin is not None)
     try:
-        out, err = process.communicate(stdin, timeout=timeout)
-    except subprocess.TimeoutExpired:
+        out, err = exchange(process, stdin, limit=limit, timeout=timeout)
+    except TimeoutError:
         raise _timeout(tool_name(argv)) from None
+    except TooMuchOutputError:
+        raise ToolError(
+            f"{tool_name(argv)} was stopped", why=f"it wrote more than the {limit} bytes that are read"
+        ) from None
     finally:
         _finish(process, Group(process.pid))
     captured = Captured(process.returncode, out, err.decode("utf-8", "replace"))
@@ -147,7 +152,7 @@ def _launch(
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merge else subprocess.PIPE,
-            bufsize=0 if merge else -1,
+            bufsize=0,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
@@ -197,7 +202,7 @@ def _follow(process: Popen[bytes], output: _Output, deadline: float | None, name
         now = time.monotonic()
         if ended_at is None and process.poll() is not None:
             ended_at = now
-        if ended_at is not None and now - ended_at > _EOF_GRACE:
+        if ended_at is not None and now - ended_at > EOF_GRACE:
             break
         if deadline is not None and now > deadline:
             raise _timeout(name)

@@ -111,7 +111,7 @@ class LocalExecutor:
         try:
             while len(self._results) < len(tasks):
                 self._dispatch()
-                self._turn(deadline, timeout)
+                self._turn(deadline)
         except BaseException as error:
             running = [worker.label for worker in self._workers if worker.task is not None]
             self._stop()
@@ -156,11 +156,11 @@ class LocalExecutor:
                 if worker.has_unsent and worker.requests not in self._selector.get_map():
                     self._selector.register(worker.requests, selectors.EVENT_WRITE, (worker, "requests"))
 
-    def _turn(self, deadline: float | None, timeout: float | None) -> None:
+    def _turn(self, deadline: float | None) -> None:
         """Wait until something happens, and see to it."""
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
-            raise self._timed_out(timeout)
+            raise self._timed_out()
         for key, _ in self._selector.select(left):
             worker, channel = key.data
             if worker in self._workers:
@@ -223,7 +223,7 @@ class LocalExecutor:
         if self._on_event is not None:
             self._on_event(event)
 
-    def _timed_out(self, timeout: float | None) -> BuildTimeoutError:
+    def _timed_out(self) -> BuildTimeoutError:
         doing = [
             f"{worker.label} ({', '.join(name for _, name in worker.groups.values()) or 'writing'})"
             for worker in self._workers
@@ -231,7 +231,7 @@ class LocalExecutor:
         ]
         waiting = [f"{self._tasks[number].label} (not begun)" for number in self._pending]
         return BuildTimeoutError(
-            f"the build took longer than {round(timeout or 0, 1):g} s and was stopped",
+            "the build took longer than --timeout allows and was stopped",
             why="still to do: " + ", ".join(doing + waiting),
             fix="allow more time with --timeout",
         )

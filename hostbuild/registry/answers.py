@@ -16,15 +16,17 @@ from hostbuild.errors import (
     AuthenticationError,
     HostbuildError,
     NotInRegistryError,
-    ProtocolError,
     RegistryError,
-    TransferBrokenError,
     UnreachableError,
 )
 from hostbuild.redact import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hostbuild.http import Response
+
+    Hide = Callable[[str], str]
 
 #: Bytes of an error's body that are read.
 ERROR_LIMIT = 64 * 1024
@@ -115,15 +117,18 @@ def status_text(status: int) -> str:
         return str(status)
 
 
-def read_messages(response: Response) -> tuple[RegistryMessage, ...]:
-    """What the body of a refusing answer says, bounded; closes `response`. Nothing of an HTML page."""
+def read_messages(response: Response, hide: Hide = str) -> tuple[RegistryMessage, ...]:
+    """What the body of a refusing answer says, bounded; closes `response`. Nothing of an HTML page.
+
+    `hide` takes out what must not be shown (`Secrets.hide`): who was given a login may repeat it.
+    """
     with response:
         data = read_some(response)
         kind = response.headers.get("Content-Type", "")
-    messages = _structured(data)
+    messages = _structured(data, hide)
     if messages:
         return messages
-    text = printable(data.decode("utf-8", "replace"))
+    text = printable(data.decode("utf-8", "replace"), hide=hide)
     if not text or looks_like_html(data, kind) or "\ufffd" in text or text[0] in "{[":
         return ()
     return (RegistryMessage("", text),)
@@ -137,19 +142,20 @@ def looks_like_html(data: bytes, content_type: str) -> bool:
     )
 
 
-def printable(text: str, limit: int = MAX_MESSAGE) -> str:
+def printable(text: str, limit: int = MAX_MESSAGE, *, hide: Hide = str) -> str:
     """Foreign text on one line, without what a terminal obeys, without the user information and the queries
-    of URLs.
+    of URLs. `hide` is as for `read_messages`; it sees the whole text, because a part of a secret is one, too.
     """
-    shown = "".join(character if character.isprintable() else " " for character in text[: limit * 4])
+    shown = "".join(character if character.isprintable() else " " for character in hide(text)[: limit * 4])
     shown = redact(re.sub(r"(?<=://)(\S*?)\?\S*", r"\1?…", " ".join(shown.split())))
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
-def warning_texts(header: str) -> tuple[str, ...]:
+def warning_texts(header: str, hide: Hide = str) -> tuple[str, ...]:
     """The texts of a Warning header that are for people (distribution specification, "Warnings"), bounded."""
     texts = re.findall(r'299[ \t]+\S+[ \t]+"((?:[^"\\]|\\.)*)"', header[:MAX_WARNING])
-    return tuple(text for text in (printable(re.sub(r"\\(.)", r"\1", text)) for text in texts) if text)
+    plain = (re.sub(r"\\(.)", r"\1", text) for text in texts)
+    return tuple(text for text in (printable(text, hide=hide) for text in plain) if text)
 
 
 def host_of(url: str) -> str:
@@ -161,18 +167,11 @@ def read_some(response: Response) -> bytes:
     """At most ERROR_LIMIT bytes; a body that breaks off has said what it had to say. Read, its connection is
     reused.
     """
-    data = b""
-    try:
-        for piece in response.pieces():
-            data += piece
-            if len(data) >= ERROR_LIMIT:
-                break
-    except (TransferBrokenError, ProtocolError):
-        return data
-    return data[:ERROR_LIMIT]
+    response.preload(ERROR_LIMIT)
+    return response.peek()[:ERROR_LIMIT]
 
 
-def _structured(data: bytes) -> tuple[RegistryMessage, ...]:
+def _structured(data: bytes, hide: Hide) -> tuple[RegistryMessage, ...]:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -187,14 +186,14 @@ def _structured(data: bytes) -> tuple[RegistryMessage, ...]:
     messages = []
     for entry in entries[:MAX_MESSAGES]:
         if isinstance(entry, dict):
-            message = RegistryMessage(_text(entry.get("code")), _text(entry.get("message")))
+            message = RegistryMessage(_text(entry.get("code"), hide), _text(entry.get("message"), hide))
             if any(message):
                 messages.append(message)
     return tuple(messages)
 
 
-def _text(value: object) -> str:
-    return printable(value) if isinstance(value, str) else ""
+def _text(value: object, hide: Hide) -> str:
+    return printable(value, hide=hide) if isinstance(value, str) else ""
 
 
 def _kind(status: int, codes: tuple[str, ...]) -> type[HostbuildError]:

@@ -12,6 +12,7 @@ from hostbuild.errors import AuthenticationError
 from hostbuild.model import Event, EventCallback
 from hostbuild.registry.docker_config import Credential
 from hostbuild.registry.patience import Pacing
+from hostbuild.registry.scrub import Secrets
 from hostbuild.registry.tokens import (
     Scopes,
     Token,
@@ -79,6 +80,8 @@ class Authority:
         self._warned: set[Credential] = set()
         self._open: set[Scopes] = set()
         self._rotated: dict[str, str] = {}
+        #: What was sent: see `Secrets`.
+        self.secrets = Secrets()
 
     def grant(self, asked: Asked | None, scopes: Scopes, *, refused: Token | None = None) -> Grant:
         """What to send for these scopes; `refused` is a token that was of no use.
@@ -128,6 +131,7 @@ class Authority:
         if scopes in self._open:
             return None
         credential = self._credentials.find(self._registry, repository_of(scopes))
+        self.secrets.add_login(credential)
         return None if credential in self._refused and pull_only(scopes) else credential
 
     def accepted(self, grant: Grant) -> None:
@@ -154,10 +158,10 @@ class Authority:
                 fix = f"check the name; if it is right and not public, {fix}"
         else:
             whose = f"the login of {credential.user!r}" if credential.user else "the login"
-            said = f"{whose} for {self._registry} comes from {credential.source}"
+            said = f"{whose} for {self._registry} {_origin(credential)}"
             fix = f"log in with an account that may do this: hostbuild login {self._registry}"
             if credential.given:
-                fix = f"check --creds, or {fix}"
+                fix = f"check the login that was given, or {fix}"
         return AuthenticationError(
             error.what, why=f"{error.why}; {said}" if error.why else said, fix=fix, **error.extra
         )
@@ -193,7 +197,9 @@ class Authority:
         if credential is not None and credential.identity_token in self._rotated:
             current = replace(credential, identity_token=self._rotated[credential.identity_token])
         challenge = asked.challenge
-        realm = realm_url(challenge.get("realm"), asked.page, self._transport.plain_http_allowed)
+        realm = realm_url(
+            challenge.get("realm"), asked.page, self._transport.plain_http_allowed, self.secrets.hide
+        )
         wider = self._wider.get(scopes, scopes)
         pacing = Pacing(self._transport.access.retry_time, self._on_event)
         token = fetch_token(
@@ -204,6 +210,7 @@ class Authority:
             current,
             clock=self._clock,
             pacing=pacing,
+            secrets=self.secrets,
         )
         if credential is not None and credential.identity_token and token.identity_token:
             self._rotated[credential.identity_token] = token.identity_token
@@ -231,6 +238,7 @@ class Authority:
         if not credential.helper:
             return None
         newer = self._credentials.find(self._registry, repository_of(scopes), fresh=True)
+        self.secrets.add_login(newer)
         return newer if newer is not None and newer != credential else None
 
     def _widen(self, scopes: Scopes, more: str) -> bool:
@@ -251,10 +259,15 @@ class Authority:
             self._on_event(
                 Event(
                     "warning",
-                    f"{self._registry} refuses {whose} from {credential.source} ({why}); pulling without it. "
-                    f"To mend it: hostbuild login {self._registry}",
+                    f"{self._registry} refuses {whose}, which {_origin(credential)} ({why}); "
+                    f"pulling without it. To mend it: hostbuild login {self._registry}",
                 )
             )
+
+
+def _origin(credential: Credential) -> str:
+    """Where a login comes from, as the end of a sentence about it."""
+    return "is the one that was given" if credential.given else f"comes from {credential.source}"
 
 
 def repository_of(scopes: Scopes) -> str:

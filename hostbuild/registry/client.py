@@ -149,16 +149,22 @@ class Repository:
         Mirrors are asked first. Where HEAD tells too little it is a GET. A tag's digest is the registry's
         word: what is fetched by it is verified.
         """
+        mirrors, name = self._registries.mirrors, self.reference.familiar_name
+        answers = mirrors.asked(self.reference.registry)
         for place, mirror in self._mirrored():
             try:
                 found = manifests.head(place, identifier, place.pull_scopes)
             except FAULTS as error:
-                self._registries.mirrors.pass_over(mirror, error)
+                answers.add(mirror, error)
+                mirrors.pass_over(mirror, error)
                 continue
             if found is not None:
+                mirrors.served(mirror, name)
                 return found
+            answers.add(mirror)
         place = self._place()
-        return manifests.head(place, identifier, place.pull_scopes)
+        with answers.told():
+            return manifests.head(place, identifier, place.pull_scopes)
 
     def holds(self, identifier: str, descriptor: Descriptor) -> bool:
         """Whether the registry itself has `descriptor`'s manifest under this tag or digest (asked as a push
@@ -174,15 +180,21 @@ class Repository:
         Raises NotInRegistryError, BaseImageError (schema 1), ProtocolError (no manifest, or not what the
         registry's own digest says), CorruptBlobError (not the digest asked for).
         """
+        mirrors = self._registries.mirrors
+        answers = mirrors.asked(self.reference.registry)
         for place, mirror in self._mirrored():
             try:
-                return manifests.read(place, identifier, place.pull_scopes)
-            except NotInRegistryError:
-                continue
+                found = manifests.read(place, identifier, place.pull_scopes)
             except FAULTS as error:
-                self._registries.mirrors.pass_over(mirror, error)
+                answers.add(mirror, error)
+                if not isinstance(error, NotInRegistryError):
+                    mirrors.pass_over(mirror, error)
+                continue
+            mirrors.served(mirror, self.reference.familiar_name)
+            return found
         place = self._place()
-        return manifests.read(place, identifier, place.pull_scopes)
+        with answers.told():
+            return manifests.read(place, identifier, place.pull_scopes)
 
     def fetch(self, descriptor: Descriptor, write: Callable[[bytes], object]) -> None:
         """Give a whole blob to `write`, in order, each byte once; after breaks the rest is asked for.
@@ -199,15 +211,19 @@ class Repository:
         verifying = fetching.Verifying(descriptor, write) if sources else None
         sources.append(fetching.PlaceSource(self._place()))
         sources += fetching.foreign_sources(descriptor, registries.transport)
-        stream = fetching.OneStream(descriptor, sources, registries.mirrors)
-        download(
-            stream,
-            verifying or write,
-            size=descriptor.size,
-            what=f"fetching blob {descriptor.digest} from {self.reference.familiar_name}",
-            access=registries.access,
-            on_event=registries.on_event,
-        )
+        answers = registries.mirrors.asked(self.reference.registry)
+        stream = fetching.OneStream(descriptor, sources, registries.mirrors, answers)
+        with answers.told():
+            download(
+                stream,
+                verifying or write,
+                size=descriptor.size,
+                what=f"fetching blob {descriptor.digest} from {self.reference.familiar_name}",
+                access=registries.access,
+                on_event=registries.on_event,
+            )
+        for mirror in stream.used:
+            registries.mirrors.served(mirror, self.reference.familiar_name)
         if verifying is not None:
             verifying.check(stream.used, registries.mirrors)
 

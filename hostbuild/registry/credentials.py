@@ -25,13 +25,15 @@ from hostbuild.registry.docker_config import (
     read_config,
 )
 from hostbuild.registry.helpers import TOKEN_USER, Helper, Runner
+from hostbuild.registry.sendable import why_not_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["Credential", "CredentialStore", "config_path", "explicit_path", "make_helper"]
 
-_GIVEN = "--creds"
+#: Where a login of the request came from, flag, variable, prompt or library, is not known here.
+_GIVEN = "the request"
 
 
 class CredentialStore:
@@ -56,8 +58,8 @@ class CredentialStore:
         """The login for a repository of a registry (`docker.io`, `registry.example:5000`); None: anonymous.
 
         With `fresh` helpers are asked again: theirs may be short-lived. A helper that fails is a warning,
-        once, and gives none (`trouble` says it). Raises CredentialsError for a file that cannot be read or
-        understood, and for an explicit one that is missing.
+        once, and gives none (`trouble` says it). Raises CredentialsError for a helper that does not end, a
+        file that cannot be read or understood, and an explicit one that is missing.
         """
         registry = canonical_registry(registry)
         with self._lock:
@@ -82,10 +84,11 @@ class CredentialStore:
         while path:
             if path in pairs:
                 user, colon, secret = pairs[path].partition(":")
-                if not colon or not user:
+                why = why_not_login(user, secret) if colon and user else "it is not USER:PASSWORD"
+                if why:
                     raise CredentialsError(
                         f"the login given for {path} cannot be understood",
-                        why="it is not USER:PASSWORD",
+                        why=why,
                         fix="write --creds REGISTRY=USER:PASSWORD",
                     )
                 if user == TOKEN_USER:
@@ -124,8 +127,10 @@ class CredentialStore:
         try:
             answer = self._ask(name, registry, fresh)
         except CredentialsError as error:
+            if error.extra.get("timed_out"):
+                raise  # who went on would wait for it again at each registry, and nobody would know
             if registry not in self._troubles:
-                self._troubles[registry] = str(error)
+                self._troubles[registry] = error.what  # the warning has said why
                 self._on_event(Event("warning", f"{error}; going on without a stored login for {registry}"))
             return None
         if answer is None:
@@ -142,7 +147,7 @@ class CredentialStore:
             # A helper that failed once is not asked for each blob again.
             if registry in self._troubles:
                 return None
-            helper = make_helper(name, self._access.environment, self._run)
+            helper = make_helper(name, self._access.environment, self._run, self._on_event)
             answer = helper.get(file_key(registry))
             if answer is None and registry == HUB:
                 answer = helper.get(HUB)  # podman's key
@@ -150,11 +155,13 @@ class CredentialStore:
         return self._answers[key]
 
 
-def make_helper(name: str, environment: Mapping[str, str], run: Runner | None) -> Helper:
+def make_helper(
+    name: str, environment: Mapping[str, str], run: Runner | None, on_event: EventCallback = ignore_event
+) -> Helper:
     """The helper of a name; `run` None means real processes. Raises CredentialsError."""
     from hostbuild.process.command import capture
 
-    return Helper(name, environment, run or capture)
+    return Helper(name, environment, run or capture, on_event)
 
 
 def explicit_path(access: Access) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hostbuild.errors import InvalidDigestError, ProtocolError
 from hostbuild.oci.digest import Digest
-from hostbuild.registry.answers import looks_like_html
+from hostbuild.registry.answers import looks_like_html, status_text
 
 if TYPE_CHECKING:
     from hostbuild.http import Response
@@ -45,3 +45,12 @@ def refuse_page(response: Response, what: str, data: bytes = b"") -> None:
             why="a web page came in place of the registry's answer",
             fix="check the registry's address, and whether a proxy or a login page is between here and it",
         )
+
+
+def not_begun(response: Response, what: str) -> ProtocolError:
+    """The error for a success that is none: an upload was to begin, which is 202 (end-4a)."""
+    return ProtocolError(
+        f"{what} failed",
+        why=f"asked to begin an upload, it answered {status_text(response.status)} in place of 202 Accepted",
+        fix="the registry does not take blobs as it should: ask who runs it, or what is before it",
+    )

@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hostbuild.errors import CredentialsError, InvalidReferenceError
+from hostbuild.oci.reference import Reference
+from hostbuild.reading import read_named
+from hostbuild.registry.sendable import is_bearer, why_not_login
 
 HUB = "docker.io"
 #: Docker Hub's key in files and helpers, for historical reasons.
@@ -80,6 +83,10 @@ def registry_of(text: str) -> str:
             why="a login is for a whole registry: a host, with a port where it has one",
             fix="write it as registry.example or registry.example:5000",
         )
+    try:
+        Reference.parse(f"{key}/name")
+    except InvalidReferenceError as error:
+        raise InvalidReferenceError(f"{text!r} is not a registry", why=error.why, fix=error.fix) from None
     return key
 
 
@@ -223,6 +230,11 @@ def _decode(entry: object, key: str, path: str) -> Credential | None:
         secret = secret.strip("\x00")
     if not (secret or values["identitytoken"] or values["registrytoken"]):
         return None  # the mark that a helper keeps it
+    why = why_not_login(user, secret) or why_not_login("", values["identitytoken"])
+    if not why and values["registrytoken"] and not is_bearer(values["registrytoken"]):
+        why = "registrytoken holds what no token has: spaces, line ends, or other than ASCII"
+    if why:
+        raise _broken(path, f"the entry of {key!r}: {why}")
     return Credential(user, secret, values["identitytoken"], values["registrytoken"], source=path)
 
 
@@ -235,9 +247,7 @@ def _mapping(document: Mapping[str, Any], name: str, path: str) -> Mapping[str, 
 
 def _read(path: str) -> tuple[dict[str, Any], int] | None:
     try:
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(MAX_CONFIG + 1)
+        data, mode = read_named(path, MAX_CONFIG)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -23,7 +23,7 @@ from hostbuild.oci import media_types
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.registry.answers import registry_error
 from hostbuild.registry.digests import refuse_page
-from hostbuild.registry.mirrors import FAULTS, Mirror, Mirrors
+from hostbuild.registry.mirrors import FAULTS, Answers, Mirror, Mirrors
 from hostbuild.registry.place import Place
 
 if TYPE_CHECKING:
@@ -109,10 +109,13 @@ def foreign_sources(descriptor: Descriptor, transport: Transport) -> list[Source
 class OneStream:
     """Opens a blob at an offset wherever it can be had; `used` are the mirrors that served some of it."""
 
-    def __init__(self, descriptor: Descriptor, sources: Sequence[Source], mirrors: Mirrors) -> None:
+    def __init__(
+        self, descriptor: Descriptor, sources: Sequence[Source], mirrors: Mirrors, answers: Answers
+    ) -> None:
         self._descriptor = descriptor
         self._sources = list(sources)
         self._mirrors = mirrors
+        self._answers = answers
         self._opened: tuple[Source, int] | None = None
         self.used: list[Mirror] = []
 
@@ -139,7 +142,10 @@ class OneStream:
     def _leave(self, source: Source, error: HostbuildError) -> None:
         """Go on to the next source. A mirror that merely lacks this blob is asked for others."""
         del self._sources[0]
-        if source.mirror is not None and not isinstance(error, NotInRegistryError):
+        if source.mirror is None:
+            return
+        self._answers.add(source.mirror, error)
+        if not isinstance(error, NotInRegistryError):
             self._mirrors.pass_over(source.mirror, error)
 
 

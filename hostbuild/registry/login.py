@@ -61,7 +61,7 @@ def login(
         _verify(session, user, on_event)
     name = file.helper(registry)
     if name:
-        make_helper(name, access.environment, run).store(file_key(registry), user, secret)
+        make_helper(name, access.environment, run, on_event).store(file_key(registry), user, secret)
         edit_config(path, lambda document: _put(document, registry, {}))
         return f"the credential helper docker-credential-{name} ({file.helper_origin(registry)})"
     edit_config(path, lambda document: _put(document, registry, _secrets(user, secret)))
@@ -88,7 +88,7 @@ def logout(
     places = []
     name = file.helper(registry)
     if name:
-        helper = make_helper(name, access.environment, run)
+        helper = make_helper(name, access.environment, run, on_event)
         # podman keeps Docker Hub's under another name: neither is left.
         erased = [
             helper.erase(key) for key in ((file_key(registry), HUB) if registry == HUB else (registry,))

@@ -9,6 +9,8 @@ says it is.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from hostbuild.errors import (
@@ -17,7 +19,10 @@ from hostbuild.errors import (
     HostbuildError,
     InvalidReferenceError,
     NetworkError,
+    NotInRegistryError,
+    ProtocolError,
     SettingsError,
+    TlsError,
     UnreachableError,
 )
 from hostbuild.model import Event, EventCallback, Pairs
@@ -58,13 +63,39 @@ def parse_mirror(text: str) -> Mirror:
     return Mirror(host, prefix)
 
 
+class Answers:
+    """What mirrors answered to one question: the registry's own failure may be explained by it."""
+
+    def __init__(self) -> None:
+        self._answers: list[str] = []
+
+    def add(self, mirror: Mirror, error: HostbuildError | None = None) -> None:
+        """Note what a mirror said; without an error, that it lacks what was asked for."""
+        if error is None or isinstance(error, NotInRegistryError):
+            self._answers.append(f"the mirror {mirror} does not have it")
+        else:
+            self._answers.append(f"the mirror {mirror} failed: {error.why or error.what}")
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Where the registry cannot be reached either, the error also says what the mirrors answered."""
+        try:
+            yield
+        except (UnreachableError, TlsError, ProtocolError) as error:
+            if self._answers:
+                error.why = "; ".join(([error.why] if error.why else []) + self._answers)
+                self._answers = []
+            raise
+
+
 class Mirrors:
     """The mirrors of all registries, without those that have failed; for use by many threads."""
 
     def __init__(self, pairs: Pairs, on_event: EventCallback) -> None:
         self._on_event = on_event
         self._lock = threading.Lock()
-        self._passed_over: set[Mirror] = set()
+        self._passed_over: dict[Mirror, HostbuildError] = {}
+        self._served: set[Mirror] = set()
         self._mirrors: dict[str, list[Mirror]] = {}
         for registry, address in pairs:
             known = "docker.io" if registry == "index.docker.io" else registry
@@ -77,12 +108,33 @@ class Mirrors:
                 mirror for mirror in self._mirrors.get(registry, ()) if mirror not in self._passed_over
             )
 
+    def asked(self, registry: str) -> Answers:
+        """Answers to a new question, with those of the mirrors that failed and are not asked any more."""
+        answers = Answers()
+        with self._lock:
+            for mirror in self._mirrors.get(registry, ()):
+                if mirror in self._passed_over:
+                    answers.add(mirror, self._passed_over[mirror])
+        return answers
+
+    def served(self, mirror: Mirror, name: str) -> None:
+        """Something of the repository `name` came from this mirror; said once a mirror."""
+        with self._lock:
+            if mirror in self._served:
+                return
+            self._served.add(mirror)
+        self._on_event(
+            Event(
+                "info", f"{name} comes from the mirror {mirror}", data={"mirror": str(mirror), "name": name}
+            )
+        )
+
     def pass_over(self, mirror: Mirror, error: HostbuildError) -> None:
         """Ask this mirror nothing more; said once."""
         with self._lock:
             if mirror in self._passed_over:
                 return
-            self._passed_over.add(mirror)
+            self._passed_over[mirror] = error
         self._on_event(
             Event("warning", f"the mirror {mirror} is passed over: {error}", data={"mirror": str(mirror)})
         )

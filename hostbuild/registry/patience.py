@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from hostbuild.errors import HostbuildError
-from hostbuild.http.retries import retry_after
+from hostbuild.http.retries import LONGEST_TOLD, retry_after
 from hostbuild.model import Event, EventCallback, ignore_event
 
 #: Seconds: the upper bound of the first pause, and that of all later ones.
@@ -50,8 +50,9 @@ class Patience:
         (`asked`, with its `Date`) says.
         """
         self._failures += 1
+        told = retry_after(asked, date, longest=LONGEST_TOLD)
         if self._failures >= MAX_FAILURES:
-            raise error
+            raise _telling(error, told)
         if not pause:
             return
         seconds = retry_after(asked, date)
@@ -59,7 +60,7 @@ class Patience:
             bound = min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
             seconds = bound * self._pacing.random()
         if self._waited + seconds > self._pacing.retry_time:
-            raise error
+            raise _telling(error, told)
         self._waited += seconds
         self._pacing.on_event(
             Event(
@@ -69,3 +70,11 @@ class Patience:
             )
         )
         self._pacing.sleep(seconds)
+
+
+def _telling(error: HostbuildError, told: float | None) -> HostbuildError:
+    """The error, with how long the server asks to wait."""
+    if told:
+        asks = f"it asks to wait for {told:.0f} s"
+        error.why = f"{error.why}; {asks}" if error.why else asks
+    return error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from hostbuild.errors import AuthenticationError, ProtocolError, TlsError, UnreachableError
+from hostbuild.errors import AuthenticationError, HostbuildError, ProtocolError, TlsError, UnreachableError
 from hostbuild.registry.answers import (
     explain,
     host_of,
@@ -43,6 +43,14 @@ def find_registry(transport: Transport, registry: str) -> Ground:
     """Ping a registry. Raises ProtocolError where there is none, TlsError, UnreachableError,
     AuthenticationError.
     """
+    try:
+        return _find(transport, registry)
+    except (UnreachableError, TlsError) as error:
+        _name(error, registry)
+        raise
+
+
+def _find(transport: Transport, registry: str) -> Ground:
     host = HUB_HOST if registry == HUB else registry
     secure, plain = f"https://{host}", f"http://{host}"
     if not transport.plain_http_allowed(host):
@@ -82,8 +90,20 @@ def find_challenge(response: Response) -> Challenge | None:
     return choose_challenge(parse_challenges(response.headers.get("WWW-Authenticate", "")))
 
 
+def _what(registry: str) -> str:
+    return f"asking {registry} for its API"
+
+
+def _name(error: HostbuildError, registry: str) -> None:
+    """Say who cannot be reached, once; where another is to blame (a proxy), that stays in the reason."""
+    blamed = error.what.removeprefix(_what(registry)).removeprefix(" failed").removeprefix(": ")
+    if blamed.removesuffix(" cannot be reached") not in ("", registry):
+        error.why = f"{blamed}: {error.why}" if error.why else blamed
+    error.what = f"{registry} cannot be reached as a registry"
+
+
 def _ping(transport: Transport, registry: str, base: str, *, retry: bool) -> Ground:
-    response = transport.request("GET", f"{base}/v2/", retry=retry, what=f"asking {registry} for its API")
+    response = transport.request("GET", f"{base}/v2/", retry=retry, what=_what(registry))
     if origin(response.url) != origin(base):
         base = _moved(response, registry, base)
     if response.status == 401:
@@ -97,7 +117,7 @@ def _ping(transport: Transport, registry: str, base: str, *, retry: bool) -> Gro
         if response.status == 200 and (versioned or not looks_like_html(data, kind)):
             return Ground(base, None)
         raise _no_registry(registry, response.status, data, kind)
-    raise refusal(response.status, read_messages(response), f"asking {registry} for its API", registry)
+    raise refusal(response.status, read_messages(response), _what(registry), registry)
 
 
 def _asked_for(response: Response, registry: str) -> Challenge:
@@ -112,6 +132,13 @@ def _asked_for(response: Response, registry: str) -> Challenge:
     if not header and looks_like_html(b"", kind):
         raise _no_registry(registry, response.status, b"", kind)
     asked = ", ".join(dict.fromkeys(challenge.scheme for challenge in parse_challenges(header)))
+    if "bearer" in asked.split(", "):
+        raise AuthenticationError(
+            f"{registry} asks for a token and does not say where to get one",
+            why="its challenge (WWW-Authenticate: Bearer) has no realm",
+            fix="ask who runs the registry, or the proxy before it",
+            status=401,
+        )
     raise AuthenticationError(
         f"{registry} asks for a login of a kind that hostbuild does not know",
         why=f"it wants {printable(asked, 60)}, known are Bearer and Basic"

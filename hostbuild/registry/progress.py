@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from hostbuild.errors import CancelledTaskError
@@ -21,6 +21,34 @@ if TYPE_CHECKING:
 STEP = "push"
 #: Seconds between two `progress` events.
 _INTERVAL = 0.2
+
+
+def short(digest: Digest) -> str:
+    """A digest as messages show it: `sha256:` and 12 of its digits; the whole one would break lines."""
+    return f"{digest.algorithm}:{digest.hex[:12]}"
+
+
+def summary(counts: Mapping[str, int], sent: int) -> str:
+    """What became of a push's blobs, for people; `counts` by status, `sent` in bytes."""
+    parts = []
+    if counts["uploaded"]:
+        blobs = "1 blob" if counts["uploaded"] == 1 else f"{counts['uploaded']} blobs"
+        parts.append(f"{blobs} of {_size(sent)} sent")
+    if counts["mounted"]:
+        parts.append(f"{counts['mounted']} mounted")
+    if counts["present"]:
+        parts.append(f"{counts['present']} there already")
+    return ", ".join(parts) or "all blobs there already"
+
+
+def _size(count: int) -> str:
+    """Bytes in powers of 1000: 999 B, 1.2 kB, 12.3 MB."""
+    value = float(count)
+    units = ["TB", "GB", "MB", "kB", "B"]
+    while len(units) > 1 and value >= 999.95:
+        value /= 1000
+        units.pop()
+    return f"{count} B" if units[-1] == "B" else f"{value:.1f} {units[-1]}"
 
 
 class Progress:

@@ -171,7 +171,7 @@ class RegistrySession:
         return other, anonymous
 
     def _explained(self, response: Response, what: str, scopes: Scopes, grant: Grant) -> HostbuildError:
-        messages = read_messages(response)
+        messages = read_messages(response, self._authority.secrets.hide)
         error = refusal(response.status, messages, what, self.registry)
         if isinstance(error, AuthenticationError):
             return self._authority.explained(error, scopes, grant.credential)
@@ -185,7 +185,7 @@ class RegistrySession:
         return self._ground or self._pings.run("ping", lambda: self._ground, make)
 
     def _pass_on_warnings(self, response: Response) -> None:
-        for text in warning_texts(response.headers.get("Warning", "")):
+        for text in warning_texts(response.headers.get("Warning", ""), self._authority.secrets.hide):
             with self._lock:
                 new = text not in self._said and len(self._said) < MAX_WARNINGS
                 if new:

@@ -7,7 +7,6 @@ authentication"), RFC 6749, 6 (refresh tokens).
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
 import time
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit, urlunsplit
 
 from hostbuild.errors import AuthenticationError, HostbuildError, ProtocolError, UnreachableError
@@ -23,9 +22,11 @@ from hostbuild.registry.answers import LATER, explain, host_of, printable, read_
 from hostbuild.registry.flights import Flights
 from hostbuild.registry.helpers import TOKEN_USER
 from hostbuild.registry.patience import Pacing, Patience
+from hostbuild.registry.scrub import Secrets
 
 if TYPE_CHECKING:
     from hostbuild.http import Response, Transport
+    from hostbuild.registry.answers import Hide
     from hostbuild.registry.docker_config import Credential
 
 #: Bytes that a token server's answer may have.
@@ -122,8 +123,9 @@ def basic(user: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode("ascii")
 
 
-def realm_url(realm: str, base: str, plain_http_allowed: Callable[[str], bool]) -> str:
+def realm_url(realm: str, base: str, plain_http_allowed: Callable[[str], bool], hide: Hide = str) -> str:
     """Where tokens are asked for: `realm` as a challenge of the page `base` has it, absolute or relative.
+    `hide` is as for `answers.printable`.
 
     Raises ProtocolError where it is no URL, and where it would send a login in the clear.
     """
@@ -137,12 +139,13 @@ def realm_url(realm: str, base: str, plain_http_allowed: Callable[[str], bool]) 
     if not host or parts.scheme not in ("http", "https"):
         raise ProtocolError(
             f"{registry} names no usable token server",
-            why=f"its challenge has the realm {printable(realm)!r}",
+            why=f"its challenge has the realm {printable(realm, hide=hide)!r}",
         )
     if parts.scheme == "http" and not plain_http_allowed(host):
+        plain = urlunsplit(parts._replace(query=""))
         raise ProtocolError(
             f"{registry} wants a login to be sent in the clear",
-            why=f"its token server is {printable(urlunsplit(parts._replace(query='')))}: plain HTTP",
+            why=f"its token server is {printable(plain, hide=hide)}: plain HTTP",
             fix="have the registry name a token server with https, or accept it with --tls-verify=false",
         )
     shown = f"[{host}]" if ":" in host else host
@@ -159,8 +162,11 @@ def fetch_token(
     *,
     clock: Callable[[], float] = time.monotonic,
     pacing: Pacing = PACING,
+    secrets: Secrets | None = None,
 ) -> Token:
     """Ask the realm (an absolute URL) for a token for `scopes`; without a credential an anonymous one.
+
+    `secrets` learns what is sent and what comes; no message shows any of it.
 
     Raises AuthenticationError where the login is refused (401, 403), ProtocolError for what is not a token
     server's answer, and what the transport raises.
@@ -168,18 +174,24 @@ def fetch_token(
     host = host_of(realm)
     what = f"asking {host} for a token"
     asked = clock()
+    secrets = secrets or Secrets()
+    secrets.add_login(credential)
+    login = _login_of(credential)
+    secrets.add(login.removeprefix("Basic "))
     response = None
     if credential is not None and credential.identity_token:
         form = _form(service, scopes, credential.identity_token)
-        response = _post(transport, realm, form, what, pacing)
+        response = _post(transport, realm, form, what, pacing, hide=secrets.hide)
         if response.status in (404, 405):  # not every token server speaks OAuth 2: all speak GET
             response.close()
             response = None
     if response is None:
-        response = _get(transport, _address(realm, service, scopes), _login_of(credential), what)
+        response = _get(transport, _address(realm, service, scopes), login, what)
     if response.status != 200:
-        raise _refused(response, what, host)
-    return _token(response, host, asked)
+        raise _refused(response, what, host, secrets.hide)
+    token = _token(response, host, asked, secrets.hide)
+    secrets.add(token.value, token.identity_token)
+    return token
 
 
 def _login_of(credential: Credential | None) -> str:
@@ -215,15 +227,14 @@ def _get(transport: Transport, url: str, authorization: str, what: str) -> Respo
     return transport.request("GET", url, headers=headers, what=what, trusted=False)
 
 
-def _post(transport: Transport, url: str, form: bytes, what: str, pacing: Pacing) -> Response:
-    """Send a form that holds a login. It is tried again here: its body is given out once an attempt."""
+def _post(transport: Transport, url: str, form: bytes, what: str, pacing: Pacing, *, hide: Hide) -> Response:
+    """Send a form that holds a login: the transport takes it to no other server."""
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     patience = Patience(pacing, what)
     while True:
-        body = _OnceBody(form, url)
         try:
             response = transport.request(
-                "POST", url, headers=headers, body=body, retry=False, what=what, trusted=False
+                "POST", url, headers=headers, body=form, retry=False, what=what, trusted=False
             )
         except UnreachableError as error:
             patience.spend(error)
@@ -231,30 +242,11 @@ def _post(transport: Transport, url: str, form: bytes, what: str, pacing: Pacing
         if response.status not in LATER:
             return response
         asked, date = response.headers.get("Retry-After", ""), response.headers.get("Date", "")
-        patience.spend(_refused(response, what, host_of(url)), asked=asked, date=date)
+        patience.spend(_refused(response, what, host_of(url), hide), asked=asked, date=date)
 
 
-class _OnceBody:
-    """A form that follows no redirect: another server would be given the login in it."""
-
-    def __init__(self, data: bytes, url: str) -> None:
-        self.size = len(data)
-        self._data: bytes | None = data
-        self._url = url
-
-    def open(self, offset: int) -> BinaryIO:
-        if self._data is None:
-            raise ProtocolError(
-                f"{host_of(self._url)} redirects a request that carries a login",
-                why="the login is for this server only",
-                fix="have the registry name the right token server",
-            )
-        data, self._data = self._data, None
-        return io.BytesIO(data[offset:])
-
-
-def _refused(response: Response, what: str, host: str) -> HostbuildError:
-    messages = read_messages(response)
+def _refused(response: Response, what: str, host: str, hide: Hide) -> HostbuildError:
+    messages = read_messages(response, hide)
     # RFC 6749, 5.2: a refresh token that is no good is answered with 400 invalid_grant.
     if response.status == 400 and any(message.code == "invalid_grant" for message in messages):
         return AuthenticationError(
@@ -266,19 +258,16 @@ def _refused(response: Response, what: str, host: str) -> HostbuildError:
     return refusal(response.status, messages, what, host)
 
 
-def _token(response: Response, host: str, asked: float) -> Token:
+def _token(response: Response, host: str, asked: float, hide: Hide) -> Token:
     with response:
         kind = response.headers.get("Content-Type", "")
         date = response.headers.get("Date", "")
         data = response.read(MAX_REPLY)
-    try:
-        reply = json.loads(data)
-    except (ValueError, RecursionError):
-        reply = None
-    if not isinstance(reply, dict):
+    reply, why = _object(data, printable(kind, 60, hide=hide))
+    if reply is None:
         raise ProtocolError(
             f"{host} gave no token",
-            why="its answer is not a JSON object" + (f" but {printable(kind, 60)}" if kind else ""),
+            why=why,
             fix="what answered may be a proxy or a page to log in at: ask who runs the registry",
         )
     value = reply.get("token") or reply.get("access_token")
@@ -291,6 +280,20 @@ def _token(response: Response, host: str, asked: float) -> Token:
     return Token(
         value, asked + lifetime, min(SLACK, lifetime / 4), renewed if isinstance(renewed, str) else ""
     )
+
+
+def _object(data: bytes, kind: str) -> tuple[dict[str, Any] | None, str]:
+    """The JSON object that an answer of the content type `kind` holds, or None and why there is none."""
+    other = f" but {kind}" if kind and "json" not in kind.lower() else ""
+    try:
+        reply = json.loads(data)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None, f"its answer is not JSON{other}"
+    except ValueError:  # Python refuses to read integers of thousands of digits
+        return None, "its answer holds a number of too many digits"
+    except RecursionError:
+        return None, "its answer is nested too deeply"
+    return (reply, "") if isinstance(reply, dict) else (None, "its answer is JSON, but not an object")
 
 
 def _lifetime(reply: dict[str, Any]) -> float:

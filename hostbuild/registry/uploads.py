@@ -37,7 +37,8 @@ from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import SHA256
 from hostbuild.registry.answers import LATER
 from hostbuild.registry.bodies import Opener, PartBody
-from hostbuild.registry.digests import content_digest, is_page, refuse_page
+from hostbuild.registry.damage import check_blob
+from hostbuild.registry.digests import content_digest, is_page, not_begun, refuse_page
 from hostbuild.registry.patience import Pacing, Patience
 from hostbuild.registry.place import Place, pull_scope
 
@@ -94,6 +95,7 @@ class Upload:
         self._blind = 0  # the offset from which a chunk was sent again without knowing what had come
         self._breaks = 0
         self._mismatched = False
+        self._checked = False  # whether the bytes here were seen to be right
         self._body = limits.body  # as Limits.body, for this blob
         self._least = limits.least
         self._whole_only = False  # chunks were refused
@@ -160,7 +162,7 @@ class Upload:
         path = self._place.path(f"blobs/uploads/{query}")
         with self._request("POST", path) as response:
             if response.status != 202:
-                raise self._error(response)
+                raise self._error(response) if response.status >= 300 else not_begun(response, self._what)
             refuse_page(response, self._what)
             self._begin_at(response)
 
@@ -213,11 +215,18 @@ class Upload:
     def _check_digest(self, response: Response) -> None:
         stored = content_digest(response, self._descriptor.digest)
         if stored not in (None, self._descriptor.digest):
+            self._check_blob()
             raise RegistryError(
                 f"{self._what} failed",
                 why=f"the registry says that it stored {stored}",
                 fix="do not use this registry: it changes what it is given",
             )
+
+    def _check_blob(self) -> None:
+        """See once that what is sent is right. Raises CorruptBlobError."""
+        if not self._checked:
+            check_blob(self._descriptor, self._opener)
+            self._checked = True
 
     def _advance(self, response: Response, length: int) -> None:
         """A chunk was taken; the registry's Range says how much of it, where it says anything."""
@@ -265,6 +274,8 @@ class Upload:
         if status in LATER:
             self._patience.spend(error, asked=asked, date=date)
             return self._recover()
+        if codes & _MISMATCH_CODES or (status == 400 and method == "PUT"):
+            self._check_blob()
         if codes & _MISMATCH_CODES and not self._mismatched:
             self._mismatched = True  # once it may have been damaged on the way
             self._patience.spend(error, pause=False)

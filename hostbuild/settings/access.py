@@ -46,7 +46,8 @@ def make_access(pick: Pick, environ: Mapping[str, str], reference: str) -> Acces
 def _registry_of(reference: str) -> str:
     if not reference:
         raise SettingsError(
-            "--creds: which registry the login is for is not said", fix="write REGISTRY=USER:PASSWORD"
+            "--creds or HOSTBUILD_CREDS: which registry the login is for is not said",
+            fix="write REGISTRY=USER:PASSWORD",
         )
     from hostbuild.oci.reference import Reference
 
@@ -56,17 +57,17 @@ def _registry_of(reference: str) -> str:
 def parse_login(text: str, first_registry: Callable[[], str]) -> tuple[str, str]:
     """`[REGISTRY=]USER:PASSWORD` as (registry, "user:password"). Raises SettingsError, which quotes nothing.
 
-    A password may hold "=": what stands before the first one is a registry only if it is spelled like one
-    and a user follows.
+    A password may hold "=": what stands before the first one is a registry if it is spelled like one. Where a
+    login happens to begin so (user:123=x), its registry must be written.
     """
     rest = re.sub(r"\Ahttps?://", "", text)
     before, equals, after = rest.partition("=")
     before = before.rstrip("/")
-    if equals and ":" in after and _is_registry(before):
+    if equals and _is_registry(before):
         return canonical_registry(before), _login(after)
     if equals and ":" not in before:
         raise SettingsError(
-            "--creds: what stands before = is not a registry's address",
+            "--creds or HOSTBUILD_CREDS: what stands before = is not a registry's address",
             fix="write [REGISTRY=]USER:PASSWORD, the registry as HOST.DOMAIN or HOST:PORT",
         )
     return canonical_registry(first_registry()), _login(rest)
@@ -76,7 +77,7 @@ def _login(text: str) -> str:
     user, colon, password = text.partition(":")
     if not user or not colon or not password:
         raise SettingsError(
-            "--creds: a login is not [REGISTRY=]USER:PASSWORD",
+            "--creds or HOSTBUILD_CREDS: a login is not [REGISTRY=]USER:PASSWORD",
             why="there is no user" if not user else "there is no password after the user and a colon",
             fix="write it so, or use `hostbuild login`, which asks for the password",
         )

@@ -57,6 +57,8 @@ def load_request(
     _refuse_contradictions(settings, outputs, tags)
     tags = tags or (f"{name}:latest",)
     wait_timeout = pick("wait-timeout")
+    access = _access(settings, tools_environment, tags[0])
+    _check_files(access)
     return BuildRequest(
         root=directory,
         tags=tags,
@@ -68,7 +70,7 @@ def load_request(
         lock=pick("lock", False),
         locked=pick("locked", False),
         certificates=pick("certificates"),
-        access=_access(settings, tools_environment, tags[0]),
+        access=access,
         name=file.name,
         runtime=file.runtime,
         invoke=file.invoke,
@@ -116,7 +118,9 @@ def load_access(
     settings = _Settings(
         dict(flags or {}), _from_variables(environment, wanted), read_settings(root) if root else {}
     )
-    return _access(settings, _without_secrets(environment), reference or "")
+    access = _access(settings, _without_secrets(environment), reference or "")
+    _check_files(access, stores=reference is None)
+    return access
 
 
 class _Settings:
@@ -224,6 +228,16 @@ def _access(settings: _Settings, environ: Mapping[str, str], reference: str) -> 
     return make_access(settings.pick, environ, reference)
 
 
+def _check_files(access: Access, *, stores: bool = False) -> None:
+    """Refuse now what would fail when a registry is first asked; who `stores` a login makes its file."""
+    if access.ca_file or (access.authfile and not stores):
+        from hostbuild.settings.named_files import check_authorities, check_logins
+
+        check_authorities(access.ca_file)
+        if not stores:
+            check_logins(access.authfile)
+
+
 def _outputs(settings: _Settings, root: str) -> tuple[Output, ...]:
     texts, push = settings.pick("output", ()), settings.pick("push", False)
     if not texts and not push:
@@ -258,6 +272,19 @@ def _refuse_contradictions(settings: _Settings, outputs: tuple[Output, ...], tag
                 f"push-by-digest=true gives the image no tag, but it has {len(names)} names",
                 why=", ".join(names),
                 fix="give it one name, such as name=REGISTRY/NAME in that --output",
+            )
+        if output.by_digest and not output.names:
+            _refuse_tagged(settings.pick("tag", ()))
+
+
+def _refuse_tagged(tags: tuple[str, ...]) -> None:
+    from hostbuild.settings.outputs import has_tag, without_tag
+
+    for tag in tags:
+        if has_tag(tag):
+            raise UsageError(
+                f"push-by-digest=true gives the image no tag, and --tag {tag} names one",
+                fix=f"add name={without_tag(tag)} to that --output, or leave the tag out",
             )
 
 

@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from hostbuild.descriptors import descriptor_of
 from hostbuild.errors import UsageError
 from hostbuild.model import Output
 from hostbuild.settings.table import parse_switch
 
 STANDARD_OUTPUT = "-"
+_STDOUT = 1  # its descriptor: /dev/stdout, as much as "-", takes the place of the result's line
 
 _WRITTEN = ("oci", "docker")
 _PUSHED = ("registry", "image")
@@ -71,6 +73,17 @@ def plan_outputs(texts: Iterable[str], *, push: bool, root: str = "") -> tuple[O
     if push and not any(output.push for output in outputs):
         outputs.append(Output("registry", push=True))
     return tuple(outputs)
+
+
+def has_tag(name: str) -> bool:
+    """Whether a reference, as somebody wrote it, names a tag: then it is not for a push by digest."""
+    return without_tag(name) != name.partition("@")[0]
+
+
+def without_tag(name: str) -> str:
+    """A reference as somebody wrote it, without its tag and its digest."""
+    path, slash, last = name.partition("@")[0].rpartition("/")
+    return path + slash + last.partition(":")[0]
 
 
 def split_fields(text: str) -> list[str]:
@@ -134,6 +147,13 @@ def _parse(text: str, root: str) -> _Spec:
         push = True
     names = tuple(name.strip() for name in fields.get("name", "").split(",") if name.strip())
     by_digest = switches.get("push-by-digest", False)
+    tagged = next((name for name in names if by_digest and has_tag(name)), "")
+    if tagged:
+        raise _refusal(
+            text,
+            f"push-by-digest=true gives the image no tag, and {tagged!r} names one",
+            f"write name={without_tag(tagged)}; `hostbuild index create {tagged} …` gives the tag later",
+        )
     return _Spec(text, Output(kind, push=bool(push), by_digest=by_digest, names=names), push)
 
 
@@ -188,11 +208,12 @@ def _written(text: str, kind: str, destination: str, tar: bool, root: str) -> Ou
         raise _refusal(text, "it says no destination", fix)
     if not tar and kind == "docker":
         raise _refusal(text, "type=docker is a tar file", "write type=oci,tar=false for a layout directory")
-    if destination == STANDARD_OUTPUT:
+    place = os.path.join(root, destination)
+    if destination == STANDARD_OUTPUT or descriptor_of(place) == _STDOUT:
         if not tar:
             raise _refusal(text, "a directory does not go to standard output", "leave tar=false out")
-        return Output(kind, destination, tar=True)
-    return Output(kind, os.path.join(root, destination), tar=tar)
+        return Output(kind, STANDARD_OUTPUT, tar=True)
+    return Output(kind, place, tar=tar)
 
 
 def _refuse_shared_places(specs: list[_Spec]) -> None:

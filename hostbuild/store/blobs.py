@@ -17,10 +17,12 @@ from hostbuild.errors import CorruptBlobError, StoreError
 from hostbuild.oci.digest import Digest
 from hostbuild.store.failures import Explaining, explain_os_error
 from hostbuild.store.points import reach
-from hostbuild.store.syncing import sync_directory
+from hostbuild.store.syncing import begin_writing_back, sync_directory
 from hostbuild.store.tempfiles import TempFile
 
 _PIECE = 1 << 20
+#: Bytes after which the disk is told to begin: the sync at the end then has little left to wait for.
+_WRITE_BACK = 8 << 20
 BLOB_MODE = 0o444
 
 
@@ -119,6 +121,7 @@ class BlobWriter:
         self._algorithm = algorithm
         self._hasher = hashlib.new(algorithm)
         self.size = 0
+        self._begun = 0  # up to here the disk has been told to begin
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append `data`; its length. Raises `StoreError` (disk full, …)."""
@@ -126,6 +129,9 @@ class BlobWriter:
         self._hasher.update(data)
         length = memoryview(data).nbytes
         self.size += length
+        if self.size - self._begun >= _WRITE_BACK:
+            begin_writing_back(self._temp.descriptor, self._begun, self.size - self._begun)
+            self._begun = self.size
         return length
 
     @property

@@ -125,3 +125,13 @@ def test_the_layout_holds_the_base_and_other_tools_read_it(
     hostbuild.build(source, "--base", f"oci:{base}", "--platform", "linux/amd64")
     layout = read_layout(source / ".func/builds/last/oci")
     assert next(iter(layout.images.values())).manifest["layers"][0]["mediaType"].endswith("v1.tar+gzip")
+
+
+def test_an_environment_that_no_container_could_have_is_refused(
+    hostbuild: Hostbuild, source: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    fields = {"config": {"Env": ["A=1", "B=\0"]}}
+    finish(base, put_image(base, platform_of("linux/amd64"), config_fields=fields))
+    result = hostbuild("build", source, "--base", f"oci:{base}", "--platform", "linux/amd64")
+    result.fails(2, "environment")

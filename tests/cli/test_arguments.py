@@ -79,12 +79,28 @@ def test_each_command_says_what_it_takes(command: Any, capsys: pytest.CaptureFix
     assert command.name in help_text()
 
 
+def test_a_family_of_commands_says_what_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, code in ((["index"], 2), (["index", "--help"], 0), (["index", "-h"], 0)):
+        with pytest.raises(SystemExit) as caught:
+            parse(argv)
+        assert caught.value.code == code
+        shown = capsys.readouterr()
+        assert "index create  " in (shown.err if code else shown.out)
+
+
+def test_every_flag_is_known_whole() -> None:
+    for command in COMMANDS:
+        assert not [name for name in command.flag_names if name.endswith("-")]
+        assert {f"--{setting.name}" for setting in command.settings} <= set(command.flag_names)
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
         (["frob"], "unknown command 'frob'"),
         (["bild"], "did you mean build?"),
-        (["index"], "did you mean index create?"),
+        (["index", "creat"], "'index creat'; did you mean index create?"),
+        (["build", "--tls"], "did you mean --tls-verify?"),
         (["--frob"], "unknown flag '--frob'"),
         (["build", "--platfrom", "x"], "unknown flag '--platfrom'; did you mean --platform?"),
         (["build", "--registry-insecur"], "did you mean --registry-insecure?"),

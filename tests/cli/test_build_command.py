@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,28 @@ def test_a_tar_on_standard_output_and_the_line_beside_it(hostbuild: Hostbuild, r
     assert {b"index.json", b"oci-layout", b"manifest.json"} <= set(names)
     assert done.stderr.decode().startswith("hello@sha256:")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_answers_through_what_the_shell_opened(hostbuild: Hostbuild, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text("before\n")
+    files = "--digestfile /dev/stdout --iidfile >(cat >id; echo done >>id) --metadata-file /dev/fd/3"
+    script = f'"$@" {files} >>out 3>m'
+    subprocess.run(
+        ["bash", "-ec", f"{script}; wait", "sh", *hostbuild._argv(("build", root, *ONE, "-q"))],
+        env=hostbuild.environment(),
+        cwd=tmp_path,
+        timeout=120,
+        check=True,
+    )
+    metadata = json.loads((tmp_path / "m").read_text())
+    digest = metadata["containerimage.digest"]
+    assert out.read_text() == f"before\n{digest}hello@{digest}\n"
+    while not (tmp_path / "id").read_text().endswith("done\n"):  # bash waits for it in newer versions only
+        threading.Event().wait(0.01)
+    assert (tmp_path / "id").read_text() == f"{metadata['containerimage.config.digest']}done\n"
+    assert {path.name for path in tmp_path.iterdir()} >= {"out", "m", "id"}
+    assert not [path for path in tmp_path.iterdir() if "deleted" in path.name]
 
 
 def test_a_build_whose_words_nobody_can_hear(hostbuild: Hostbuild, root: Path) -> None:

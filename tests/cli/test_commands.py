@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import io
 import json
 import sys
@@ -103,6 +104,27 @@ def test_a_source_that_is_pushed_keeps_its_settings(pushes: Played, capsys: Out,
     capsys.readouterr()
 
 
+def test_push_by_digest_has_no_tag(pushes: Played, capsys: Out) -> None:
+    for name in ("r.example:5000/x:v1", "s.example/y:v2"):
+        assert main.run(["push", ".", "r.example:5000/x", name, "--push-by-digest"]) == 2
+        said = capsys.readouterr().err
+        assert f"write {name.rpartition(':')[0]}; " in said
+        assert f"{name!r} names one" in said
+    assert pushes.words == ()
+
+
+def test_a_place_may_say_what_it_is(pushes: Played, capsys: Out, tmp_path: Path) -> None:
+    (tmp_path / "layout").mkdir()
+    (tmp_path / "layout/oci-layout").write_text("{}")
+    (tmp_path / "source").mkdir()
+    assert main.run(["push", "oci:layout", "r.example/x"]) == 0
+    assert pushes.words[0] == "layout"
+    assert main.run(["push", "oci:source", "r.example/x"]) == 1
+    assert "'source' holds no image" in capsys.readouterr().err
+    assert main.run(["push", "oci-archive:layout", "r.example/x"]) == 1
+    assert "fix: write oci:layout" in capsys.readouterr().err
+
+
 def test_push_as_json(pushes: Played, capsys: Out) -> None:
     assert main.run(["push", "image.tar", "r.example/team/app:v1", "--progress", "rawjson"]) == 0
     shown = capsys.readouterr()
@@ -137,14 +159,14 @@ def test_index_create_prints_one_line(joins: Played, capsys: Out) -> None:
         "sha256:2",
         "--annotation",
         "index:a=b",
-        "--ca-file",
-        "c",
+        "--registry-mirror",
+        "docker.io=c.example",
     ]
     assert main.run(["index", "create", *words]) == 0
     assert capsys.readouterr().out == f"r.example/app@{DIGEST}\n"
     assert joins.words[:2] == ("r.example/app:v1", ("r.example/app@sha256:1", "sha256:2"))
     assert joins.named == {"tags": (), "annotations": ("index:a=b",), "dry_run": False}
-    assert joins.access.ca_file == "c"
+    assert joins.access.mirrors == (("docker.io", "c.example"),)
 
 
 def test_index_create_with_tags_and_dry_run(joins: Played, capsys: Out, tmp_path: Path) -> None:
@@ -182,7 +204,8 @@ def test_login_with_a_password_in_argv_warns(logins: Played, capsys: Out) -> Non
     ("flags", "text", "advice"),
     [
         ([], "", "--password-stdin"),
-        (["-u", "me"], "", "--password-stdin"),
+        (["-u", "me"], "", "-u me --password-stdin"),
+        (["-u", "me too"], "", "-u 'me too' --password-stdin"),
         (["--password-stdin"], "s3cret", "-u USER"),
         (["-u", "me", "--password-stdin"], "\n", "login"),
         (["-u", "me", "--password-stdin", "-p", "s3cret"], "", "--password"),
@@ -200,6 +223,48 @@ def test_login_without_what_it_needs(
     assert advice in shown.err.partition("fix:")[2]
     assert (shown.out, logins.words) == ("", ())
     assert "s3cret" not in shown.err
+
+
+class Terminal(io.StringIO):
+    """Somebody who answers at once."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_login_asks_for_what_is_missing(logins: Played, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(prompt: str) -> str:
+        asked.append(prompt)
+        return "s3cret"
+
+    monkeypatch.setattr(getpass, "getpass", ask)
+    monkeypatch.setattr(sys, "stdin", Terminal("me\n"))
+    assert main.run(["login", "r.example"]) == 0
+    assert logins.words[1:] == ("r.example", "me", "s3cret")
+    assert asked == ["password for me at r.example: "]
+    monkeypatch.setattr(sys, "stdin", Terminal("\n"))
+    assert main.run(["login", "r.example"]) == 2
+    assert len(asked) == 1
+    assert "the user is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", [EOFError(), signals.InterruptedBySignal(2)])
+def test_a_prompt_that_is_left(
+    logins: Played, capsys: Out, monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
+    def leave(prompt: str) -> str:
+        sys.stderr.write(prompt)
+        raise end
+
+    monkeypatch.setattr(getpass, "getpass", leave)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert main.run(["login", "r.example", "-u", "me"]) == (2 if isinstance(end, EOFError) else 130)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "password for me at r.example: "
+    assert len(lines) > 1
+    assert logins.words == ()
 
 
 def test_logout_says_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from typing import Any
 
 import pytest
 
+from hostbuild.cli import progress as progress_module
+from hostbuild.cli import still
 from hostbuild.cli.live import LiveDisplay
 from hostbuild.cli.pace import Pace, Shares
 from hostbuild.cli.progress import OnceDisplay, PlainDisplay, SilentDisplay, choose, line_of
@@ -169,6 +172,114 @@ def test_living_lines_of_base_layers_beside_the_language() -> None:
     assert [row.message for _, row in display.rows] == ["compiling x"]
     display.close()
     assert display.rows == []
+
+
+def test_what_is_told_late_brings_no_row_back() -> None:
+    display = LiveDisplay(Terminal(), Clock())
+    display.show(Event("start", "pushing to r.example/x", data={"step": "push"}))
+    display.show(progress(12_300_000, 45_600_000))
+    display.show(Event("done", "pushed r.example/x", data={"step": "push", "digest": "sha256:1"}))
+    display.show(progress(40_000_000, 45_600_000))
+    assert display.rows == []
+    display.show(Event("start", "pushing to s.example/x", data={"step": "push"}))
+    display.show(progress(1_000_000, 45_600_000))
+    assert [row.share for _, row in display.rows] == ["1.0 of 45.6 MB"]
+    display.close()
+
+
+def base(kind: str, digest: str, **data: int) -> Event:
+    return Event(kind, "fetching the base image", data={"step": "base", "digest": digest, **data})
+
+
+def test_a_layer_of_the_base_ends_its_row_and_is_ticked_off() -> None:
+    stream = Terminal()
+    display = LiveDisplay(stream, Clock())
+    for digest in ("a", "b"):
+        display.show(base("progress", digest, done=900_000, total=1_000_000))
+    display.show(base("info", "a", size=1_000_000))
+    assert [row.share for _, row in display.rows] == ["1.9 of 2.0 MB"]
+    display.show(base("progress", "a", done=950_000, total=1_000_000))
+    assert [row.share for _, row in display.rows] == ["1.9 of 2.0 MB"]
+    display.show(base("info", "b", size=1_000_000))
+    assert display.rows == []
+    display.show(base("progress", "b", done=950_000, total=1_000_000))
+    assert display.rows == []
+    display.close()
+    assert stream.getvalue().count("✓") == 2
+    last = stream.getvalue().rpartition("✓")[2]
+    assert "2.0 MB" not in last  # no row stands below it
+
+
+def test_a_row_does_not_say_that_all_of_all_is_sent() -> None:
+    display = LiveDisplay(Terminal(), Clock())
+    display.show(Event("start", "pushing to r.example/x", data={"step": "push"}))
+    display.show(progress(39_800_000, 39_800_000))
+    assert [(row.message, row.share) for _, row in display.rows] == [("pushing to r.example/x", "")]
+    display.close()
+
+
+def test_a_long_step_is_not_silent() -> None:
+    clock, stream = Clock(), io.StringIO()
+    display = PlainDisplay(stream, clock=clock)
+    display.tick()
+    display.show(Event("info", "building app:latest", data={"step": "build"}))
+    pass_time(display, clock, 31)
+    for platform in ("linux/amd64", "linux/arm64"):
+        display.show(Event("start", "building with go", platform, {"step": "go"}))
+    pass_time(display, clock, 15)
+    display.show(Event("done", "go layer written", "linux/amd64", {"step": "go", "size": 7}))
+    pass_time(display, clock, 50)
+    display.show(Event("done", "go layer written", "linux/arm64", {"step": "go", "size": 7}))
+    display.show(Event("waiting", "waiting for another build", data={"pid": 7}))
+    pass_time(display, clock, 30)
+    display.show(Event("info", "going on"))
+    pass_time(display, clock, 29)
+    assert stream.getvalue().splitlines() == [
+        "building app:latest",
+        "still at work, 30 s",
+        "linux/amd64: building with go",
+        "linux/arm64: building with go",
+        "linux/amd64: go layer written, 7 B",
+        "linux/arm64: still building with go, 30 s",
+        "linux/arm64: still building with go, 60 s",
+        "linux/arm64: go layer written, 7 B",
+        "waiting for another build",
+        "still waiting for another build, 30 s",
+        "going on",
+    ]
+
+
+def pass_time(display: PlainDisplay, clock: Clock, seconds: int) -> None:
+    for _ in range(seconds):
+        clock.now += 1
+        display.tick()
+
+
+def test_a_transfer_that_is_told_of_needs_no_other_word() -> None:
+    clock, stream = Clock(), io.StringIO()
+    display = PlainDisplay(stream, clock=clock)
+    for done in range(40):
+        clock.now += 3
+        display.show(progress(done * 1_000_000, 45_600_000, "fetching", step="base"))
+        display.tick()
+    display.show(Event("info", "fetched", data={"step": "base", "digest": "a", "size": 7}))
+    assert "still" not in stream.getvalue()
+
+
+def test_the_display_ticks_by_itself_until_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(still, "_MOMENT", 0.001)
+    monkeypatch.setattr(progress_module, "_SILENCE", 0.0)
+    stream = io.StringIO()
+    display = choose("auto", stream, quiet=False, verbose=False, environ_term="x")
+    display.show(Event("start", "building with go", "linux/arm64", {"step": "go"}))
+    while "still building" not in stream.getvalue():
+        threading.Event().wait(0.001)
+    monkeypatch.setattr(still, "_MOMENT", 10.0)
+    display.close()
+    text = stream.getvalue()
+    threading.Event().wait(0.02)
+    assert stream.getvalue() == text
+    assert not [thread for thread in threading.enumerate() if thread.name == "still"]
 
 
 def test_the_living_lines_are_drawn() -> None:

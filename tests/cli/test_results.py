@@ -56,7 +56,19 @@ def test_all_names_stand_in_the_metadata_once() -> None:
     named = result("linux/amd64", tags=("docker.io/library/app:v1", "r.example/app:v2"))
     outputs = (Output("registry", push=True, names=("app:v1", "s.example/app")), Output("oci", "out"))
     names = metadata_of(named, outputs)["image.name"]
-    assert names == "docker.io/library/app:v1,r.example/app:v2,s.example/app:latest"
+    assert names == "docker.io/library/app:v1,s.example/app:latest"
+    both = (Output("registry", push=True), *outputs)
+    assert metadata_of(named, both)["image.name"] == (
+        "docker.io/library/app:v1,r.example/app:v2,s.example/app:latest"
+    )
+    assert metadata_of(named)["image.name"] == "docker.io/library/app:v1,r.example/app:v2"
+
+
+def test_no_tag_stands_in_the_metadata_that_was_not_pushed() -> None:
+    named = result("linux/amd64")
+    for names in ((), ("registry.example/team/app",)):
+        outputs = [Output("image", push=True, by_digest=True, names=names)]
+        assert metadata_of(named, outputs)["image.name"] == "registry.example/team/app"
 
 
 @pytest.fixture
@@ -114,6 +126,60 @@ def test_a_pipe_is_written_to_as_it_is(tmp_path: Path) -> None:
     write(files)
     reader.join(timeout=10)
     assert read == [INDEX]
+
+
+def test_an_open_descriptor_is_written_to_where_it_stands(tmp_path: Path) -> None:
+    """The file that a shell opened (`3>>file`) stays, and so does what is in it."""
+    path = tmp_path / "file"
+    path.write_bytes(b"before\n")
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        (tmp_path / "link").symlink_to(f"/dev/fd/{descriptor}")
+        files = ResultFiles("", f"/dev/fd/{descriptor}", str(tmp_path / "link"))
+        files.prepare()
+        assert path.read_bytes() == b"before\n"
+        write(files)
+        os.write(descriptor, b"\nafter")
+    finally:
+        os.close(descriptor)
+    assert path.read_text() == f"before\n{CONFIG}{INDEX}\nafter"
+    assert {each.name for each in tmp_path.iterdir()} == {"file", "link"}
+
+
+def test_a_pipe_of_the_shell_is_written_to() -> None:
+    ends = os.pipe()
+    files = ResultFiles(digest=f"/dev/fd/{ends[1]}")
+    files.prepare()
+    write(files)
+    os.close(ends[1])
+    with os.fdopen(ends[0]) as stream:
+        assert stream.read() == INDEX
+
+
+def test_descriptors_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    descriptor = os.open(tmp_path / "file", os.O_RDONLY)
+    try:
+        with pytest.raises(StoreError, match="for reading only"):
+            ResultFiles(digest=f"/dev/fd/{descriptor}").prepare()
+    finally:
+        os.close(descriptor)
+    for number in (descriptor, 10**30):
+        with pytest.raises(StoreError, match="is not open"):
+            ResultFiles(digest=f"/dev/fd/{number}").prepare()
+
+
+def test_no_answer_goes_into_the_bytes_of_an_image() -> None:
+    for output, path in (("-", "/dev/stdout"), ("-", "/dev/fd/1"), ("/dev/stderr", "/dev/fd/2")):
+        with pytest.raises(UsageError, match="--output"):
+            ResultFiles(digest=path).prepare([Output("docker", output, tar=True)])
+
+
+def test_a_dash_is_no_place_for_an_answer() -> None:
+    for files in (ResultFiles("-"), ResultFiles("", "-"), ResultFiles("", "", "-")):
+        with pytest.raises(UsageError, match="standard output") as caught:
+            files.prepare()
+        assert "/dev/stdout" in caught.value.fix
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is_removed(tmp_path: Path) -> None:

@@ -180,6 +180,20 @@ def test_the_files_that_tell_of_the_result(
     assert metadata["image.name"] == name
 
 
+def test_a_missing_login_is_found_before_anything_is_compiled(
+    hostbuild: Hostbuild, source: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "registry"
+    directory.mkdir()
+    with Registry("docker-registry", directory, passwords=True) as registry:
+        name = f"{registry.address}/app:v1"
+        home = {"HOME": str(tmp_path / "home"), "DOCKER_CONFIG": str(tmp_path / "docker")}
+        result = hostbuild("build", source, *PLATFORMS, "-t", name, "--push", env=home)
+        result.fails(1, registry.address, "hostbuild login")
+        assert "building with go" not in result.stderr
+        assert not (source / ".func/builds/by-hash").exists()
+
+
 def test_bad_registries_are_one_clear_error(
     hostbuild: Hostbuild, source: Path, registry: Registry, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from random import Random
 import pytest
 
 from tests.bases.base_images import write_base
+from tests.rig import faults
 from tests.rig.builder import Hostbuild, make_source
 from tests.rig.fault_proxy import FaultProxy
 from tests.rig.layout import read_layout
@@ -64,7 +66,7 @@ def test_a_tag_costs_one_question_and_a_digest_none(
 
 def test_pull_policies_and_offline(hostbuild: Hostbuild, source: Path, proxy: FaultProxy) -> None:
     build = ("build", source, *PLATFORMS, "--base", f"{proxy.address}/base:1")
-    hostbuild(*build, "--pull=never").fails(1, "not in the cache", "--pull missing")
+    hostbuild(*build, "--pull=never").fails(1, "not in the cache", "--pull=missing")
     hostbuild(*build, "--offline").fails(1, "not in the cache", "--offline")
     assert proxy.exchanges == []
     online = hostbuild(*build, "--pull=missing")
@@ -136,13 +138,13 @@ def test_two_builds_with_one_cold_cache_fetch_each_blob_once(
 def test_killed_pulls_and_pushes_leave_nothing_wrong(
     hostbuild: Hostbuild, source: Path, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    """A few of the hundred: scripts/bench/kill.py does them all."""
+    """HOSTBUILD_TEST_KILLS=100 makes it a long test."""
     random = Random(4)
     assert hostbuild("build", source, *PLATFORMS).code == 0  # the compiler's part is cached
     build = ("build", source, *PLATFORMS, "--base", f"{proxy.address}/base:1", "-t", f"{proxy.address}/app:1")
-    for _ in range(6):
+    for _ in range(int(os.environ.get("HOSTBUILD_TEST_KILLS", "6"))):
         process = hostbuild.start(*build, "--push")
-        time.sleep(random.uniform(0.1, 0.7))
+        time.sleep(random.uniform(0.05, 0.9))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         blobs_verify(hostbuild.cache)
@@ -157,3 +159,20 @@ def test_a_tag_that_is_not_there_and_a_page_that_is_no_registry(
 ) -> None:
     hostbuild("build", source, "--base", f"{proxy.address}/base:none").fails(1, "base:none")
     hostbuild("build", source, "--base", f"{proxy.address}/nothing:1").fails(1, "nothing:1")
+
+
+def test_a_mirror_serves_and_one_that_lies_is_passed_over(
+    hostbuild: Hostbuild, source: Path, proxy: FaultProxy
+) -> None:
+    origin = proxy.upstream
+    build = ("build", source, *PLATFORMS, "--base", f"{origin}/base:1")
+    with FaultProxy(origin) as mirror:
+        through = ("--registry-mirror", f"{origin}={mirror.address}")
+        direct = hostbuild(*build)
+        mirrored = hostbuild(*build, *through, "--cache-dir", hostbuild.home / "second", "--no-cache")
+        assert mirrored.reference == direct.reference
+        assert mirror.downloaded()
+        mirror.on("GET", "/blobs/", faults.wrong_byte(), times=None)
+        lied_to = hostbuild(*build, *through, "--cache-dir", hostbuild.home / "third", "--no-cache")
+        assert lied_to.reference == direct.reference, lied_to.stderr
+        blobs_verify(hostbuild.home / "third")

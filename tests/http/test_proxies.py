@@ -15,6 +15,7 @@ from hostbuild.errors import NetworkError, UnreachableError, UsageError
 from hostbuild.http.proxies import Proxy, proxy_for
 from hostbuild.http.redirects import Origin, origin_of
 from hostbuild.model import Access
+from hostbuild.redact import redact
 from tests.http.peers import Client, Peer, Request, Step, Talk, answer, closed_port
 from tests.rig.tls import Authority
 
@@ -94,6 +95,8 @@ def test_a_proxy_that_cannot_be_used(value: str) -> None:
     with pytest.raises(UsageError, match="HTTPS_PROXY") as caught:
         proxy_for(origin_of("https://a.example"), {"HTTPS_PROXY": value})
     assert "hidden" not in f"{caught.value} {caught.value.fix}"
+    assert redact(caught.value.fix) == caught.value.fix
+    assert "SOCKS is not supported" in caught.value.fix
 
 
 def relay(target: Peer, *, refuse: bytes = b"") -> Step:

@@ -72,6 +72,33 @@ def test_another_server_gets_no_credentials() -> None:
     assert request.target == "/blob?signed=1"
 
 
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_a_body_goes_to_another_server_only_where_it_is_content(status: int, method: str) -> None:
+    with (
+        Peer(answer(200, b"ok")) as other,
+        Client() as client,
+        Peer(to(f"{other.url}/there", status)) as peer,
+    ):
+        if method in ("PUT", "PATCH"):
+            client.transport.request(method, peer.url, body=b"content")
+            assert [request.body for request in other.requests] == [b"content"]
+            return
+        with pytest.raises(ProtocolError, match=f"redirects a {method} with its body") as caught:
+            client.transport.request(method, peer.url, body=b"refresh_token=hidden")
+    assert other.requests == []
+    assert peer.place in caught.value.what
+    assert other.place in caught.value.what
+    assert "hidden" not in f"{caught.value}{caught.value.fix}"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_post_without_a_body_may_go_to_another_server(status: int) -> None:
+    with Peer(answer(202)) as other, Client() as client, Peer(to(f"{other.url}/there", status)) as peer:
+        assert client.transport.request("POST", peer.url).status == 202
+        assert [request.method for request in other.requests] == ["POST" if status > 303 else "GET"]
+
+
 def test_credentials_do_not_come_back_with_the_way() -> None:
     with Peer(b"") as peer, Peer(b"") as other, Client() as client:
         peer.steps[:] = [to(f"{other.url}/x"), answer(200)]

@@ -137,7 +137,7 @@ WRONG: list[tuple[Callable[[Any], Document], dict[str, Any], dict[str, Any], str
     (Descriptor.from_json, DESCRIPTOR, {"size": True}, "descriptor.size is true"),
     (Descriptor.from_json, DESCRIPTOR, {"size": -1}, "descriptor.size is -1"),
     (Descriptor.from_json, DESCRIPTOR, {"size": 1.0}, "descriptor.size is 1.0"),
-    (Descriptor.from_json, DESCRIPTOR, {"size": 2**63}, "descriptor.size"),
+    (Descriptor.from_json, DESCRIPTOR, {"size": 2**63}, "it is too large: at most 9223372036854775807"),
     (Descriptor.from_json, DESCRIPTOR, {"size": 10**5000}, "a very large number"),
     (Descriptor.from_json, DESCRIPTOR, {"annotations": {"a": 1}}, "descriptor.annotations is an object"),
     (Descriptor.from_json, DESCRIPTOR, {"annotations": []}, "descriptor.annotations is an array"),

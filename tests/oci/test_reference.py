@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hostbuild.errors import InvalidReferenceError
 from hostbuild.oci.digest import Digest
+from hostbuild.oci.quoting import quote
 from hostbuild.oci.reference import Reference
 from tests.oci.samples import assert_explains
 
@@ -99,7 +100,6 @@ BAD = [
     ("[2001:db8::1]:5000", "followed by a repository"),
     ("[2001:db8::1]:tag", "followed by a repository"),
     ("[fe80::1%eth0]:5000/repo", "registry"),
-    ("[fe80::1%@invalidzone]:5000/repo", "digest"),
     ("[2001:db8:3:4::192.0.2.33]:5000/debian", "registry"),
     ("fc00::1:5000/debian", "registry"),
     ("https://github.com/docker/docker", "https://"),
@@ -131,6 +131,12 @@ BAD = [
     (" a", "component"),
     ("é", "component"),
     ("a.b:\u0663/c", "registry"),
+    ("127.0.0.1:99999/a", "the port '99999' of its registry is none: ports go from 1 to 65535"),
+    ("a.b:65536/a", "ports go"),
+    ("a.b:0/a", "ports go"),
+    ("a.b:000/a", "ports go"),
+    ("[::1]:70000/a", "ports go"),
+    ("a.b:" + "9" * 200 + "/a", "ports go"),
 ]
 
 
@@ -144,10 +150,62 @@ def test_bad_ones_say_which_part(text: str, why: str) -> None:
     assert repr(text[:50])[1:-1] in caught.value.what
 
 
+@pytest.mark.parametrize("port", ["1", "65535", "005000"])
+def test_ports(port: str) -> None:
+    for host in ("a.b", "localhost", "[::1]"):
+        assert Reference.parse(f"{host}:{port}/a").registry == f"{host}:{port}"
+
+
 def test_an_upper_case_name_is_told_how_to_be_written() -> None:
     with pytest.raises(InvalidReferenceError) as caught:
         Reference.parse("MyApp")
     assert "'myapp'" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("App:v1", "app:v1"),
+        ("localhost:7341/Foo:1", "localhost:7341/foo:1"),
+        ("team/App", "team/app"),
+        (f"r.example/A/b@sha256:{HEX64}", f"r.example/a/b@sha256:{HEX64}"),
+    ],
+)
+def test_advice_keeps_what_was_right(text: str, advice: str) -> None:
+    with pytest.raises(InvalidReferenceError) as caught:
+        Reference.parse(text)
+    assert caught.value.fix == f"write {quote(advice)}"
+    assert Reference.parse(advice).repository.islower()
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("http://user:s3cret@host/app:1", "http://***@host/app:1"),
+        ("user:s3cret@host:1/app:1", "***@host:1/app:1"),
+        ("user:s3cret@host", "***@host"),
+        ("s3cret@host/app", "***@host/app"),
+        ("user:a/s3cret@host/app", "***@host/app"),
+        ("user:s3cret@b@host/app", "***@host/app"),
+        (f"user:s3cret@host/app@sha256:{HEX64}", "***@host/app@sha256:"),
+        ("user:s3cret@host/app@sha256:1", "***@host/app@sha256:1"),
+        ("[fe80::1%s3cret@invalidzone]:5000/repo", "***@invalidzone]:5000/repo"),
+        ("user:" + "s3cret" * 50 + "@host/app", "***@host/app"),
+    ],
+)
+def test_no_message_tells_a_login(text: str, rest: str) -> None:
+    with pytest.raises(InvalidReferenceError) as caught:
+        Reference.parse(text)
+    error = caught.value
+    assert "s3cret" not in f"{error}{error.fix}{error.detail}{error!r}"
+    assert rest in error.what
+    assert "hostbuild login" in error.fix
+
+
+def test_a_wrong_digest_is_no_login() -> None:
+    for text in ("app@v1", "app:v1@sha256:12", "localhost:5000/app@sha999", "localhost:5000/app@nothing"):
+        with pytest.raises(InvalidReferenceError, match="digest"):
+            Reference.parse(text)
 
 
 @pytest.mark.parametrize(

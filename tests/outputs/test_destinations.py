@@ -136,6 +136,30 @@ def test_pipes_and_devices_are_written_to(result: BuildResult, tmp_path: Path) -
     assert read[1] == read[0]
 
 
+def test_an_open_descriptor_is_written_to_where_it_stands(result: BuildResult, tmp_path: Path) -> None:
+    write(result, docker(tmp_path / "x.tar"))
+    file = tmp_path / "file"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.write(descriptor, b"before")
+        write(result, docker(f"/dev/fd/{descriptor}"))
+        os.write(descriptor, b"after")
+        with pytest.raises(StoreError, match="open descriptor"):
+            check_destinations([oci(f"/dev/fd/{descriptor}", tar=False)])
+    finally:
+        os.close(descriptor)
+    assert file.read_bytes() == b"before" + (tmp_path / "x.tar").read_bytes() + b"after"
+    assert {each.name for each in tmp_path.iterdir()} >= {"file", "x.tar"}
+    with pytest.raises(StoreError, match="is not open"):
+        check_destinations([docker(f"/dev/fd/{descriptor}")])
+    reading = os.open(file, os.O_RDONLY)
+    try:
+        with pytest.raises(StoreError, match="reading only"):
+            check_destinations([docker(f"/dev/fd/{reading}")])
+    finally:
+        os.close(reading)
+
+
 def test_an_older_file_is_replaced_at_once(result: BuildResult, tmp_path: Path) -> None:
     target = tmp_path / "deep/er/x.tar"
     write(result, docker(target))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import BuildTimeoutError, CancelledTaskError, ToolError, ToolMissingError
-from hostbuild.process.command import capture, run, tool_name
+from hostbuild.process.command import CAPTURE_LIMIT, capture, run, tool_name
 from hostbuild.process.groups import ToolGroups
 from hostbuild.process.marks import Marks
 
@@ -285,6 +285,26 @@ def test_capture_of_a_tool_that_does_not_read_what_it_is_fed(word: Word) -> None
 def test_capture_ends_a_tool_that_neither_reads_nor_ends(word: Word) -> None:
     with pytest.raises(BuildTimeoutError):
         capture(sh(POLITE), cwd="/", env=word.environment(), timeout=0.2, stdin=b"x" * 1_000_000)
+    assert word.carriers() == []
+
+
+@pytest.mark.parametrize("where", ["1", "2"])
+def test_capture_ends_a_tool_that_writes_without_end(word: Word, where: str) -> None:
+    with pytest.raises(ToolError, match=r"^sh was stopped: it wrote more than the 100000 bytes"):
+        capture(sh(f"exec yes >&{where}"), cwd="/", env=word.environment(), limit=100_000)
+    assert word.carriers() == []
+
+
+def test_capture_has_a_bound_of_its_own(word: Word) -> None:
+    script = f"head -c {CAPTURE_LIMIT} /dev/zero"
+    assert len(capture(sh(script), cwd="/", env=word.environment()).stdout) == CAPTURE_LIMIT
+    with pytest.raises(ToolError, match="more than"):
+        capture(sh(f"{script}; echo"), cwd="/", env=word.environment())
+
+
+def test_capture_does_not_wait_for_what_a_tool_leaves_behind(word: Word) -> None:
+    captured = capture(sh("sleep 50 & echo done"), cwd="/", env=word.environment(), timeout=20)
+    assert (captured.returncode, captured.stdout) == (0, b"done\n")
     assert word.carriers() == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hostbuild.errors import CredentialsError, ToolMissingError
+from hostbuild.errors import BuildTimeoutError, CredentialsError, ToolMissingError
 from hostbuild.model import Access
 from hostbuild.process.command import Captured
 from hostbuild.registry.credentials import CredentialStore
@@ -120,7 +120,8 @@ def test_given_logins(home: Home) -> None:
     assert store.find("other") is None
     found = store.find("reg")
     assert found is not None
-    assert found.source == "--creds"
+    assert found.source == "the request"
+    assert found.given
 
 
 @pytest.mark.parametrize("pair", ["hunter2", ":hunter2"])
@@ -214,6 +215,19 @@ def test_a_helper_that_is_missing_is_one_warning_and_no_login(home: Home) -> Non
     assert store.trouble("other") == ""
 
 
+def test_a_helper_that_does_not_end_ends_it(home: Home) -> None:
+    home.put(".docker/config.json", {"credsStore": "slow", **logins(reg="inline")})
+
+    def run(argv: Sequence[str], **_: object) -> Captured:
+        raise BuildTimeoutError(f"{argv[0]} took too long")
+
+    events = Events()
+    store = CredentialStore(Access(environment=home.environment), run, events)
+    with pytest.raises(CredentialsError, match="docker-credential-slow get did not end within 60 s"):
+        store.find("reg")
+    assert events.warnings == []
+
+
 def test_a_failing_helper_does_not_hide_the_inline_login(home: Home) -> None:
     home.put(".docker/config.json", {"credsStore": "bad", **logins(reg="inline")})
     events = Events()
@@ -221,7 +235,7 @@ def test_a_failing_helper_does_not_hide_the_inline_login(home: Home) -> None:
         Access(environment=home.environment), lambda argv, **_: Captured(1, b"locked", ""), events
     )
     assert user_of(store.find("reg")) == "inline"
-    assert "exit code 1: locked" in events.warnings[0]
+    assert "docker-credential-bad get failed: exit code 1" in events.warnings[0]
 
 
 def test_a_helper_name_that_is_a_path_is_not_run(home: Home) -> None:

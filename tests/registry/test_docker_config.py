@@ -59,7 +59,9 @@ def test_a_registry_as_a_user_names_it(text: str) -> None:
     assert registry_of(text) == "reg.example"
 
 
-@pytest.mark.parametrize("text", ["", "reg.example/team", "user@reg.example", "a b", "https://"])
+@pytest.mark.parametrize(
+    "text", ["", "reg.example/team", "user@reg.example", "a b", "https://", "127.0.0.1:99999", "a_b.example"]
+)
 def test_what_is_no_registry(text: str) -> None:
     with pytest.raises(InvalidReferenceError, match="is not a registry"):
         registry_of(text)

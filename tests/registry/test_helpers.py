@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import BuildTimeoutError, CredentialsError
+from hostbuild.model import Event
 from hostbuild.process.command import Captured, capture
+from hostbuild.registry import helpers
 from hostbuild.registry.helpers import Helper
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
@@ -74,9 +76,38 @@ def test_answers_that_cannot_be_understood(tmp_path: Path, answer: str) -> None:
 
 def test_a_helper_that_fails_is_named_with_what_it_says(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError) as caught:
-        shell(tmp_path, "printf 'store is locked\\033[31m'; echo noise >&2; exit 3").get("x")
-    assert caught.value.what == "the credential helper docker-credential-x get failed"
+        shell(tmp_path, "printf 'store is locked\\033[31m'; echo noise >&2; exit 3").erase("x")
+    assert caught.value.what == "the credential helper docker-credential-x erase failed"
     assert caught.value.why == "exit code 3: store is locked [31m"
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (
+            """echo '{"Username":"joe","Secret":"hunter2"}'; exit 1""",
+            "exit code 1: what it wrote to standard",
+        ),
+        ("""echo '{"Secret":"hunter2"}'; echo bad hunter2 >&2; exit 1""", "exit code 1: bad ***"),
+        ("echo hunter2; echo locked: hunter2 >&2; exit 2", "exit code 2: locked: ***"),
+        (
+            "echo credentials not found in the vault; exit 1",
+            "exit code 1: credentials not found in the vault",
+        ),
+        ("echo credentials not found hunter2; exit 1", "exit code 1: what it wrote to standard output"),
+        ("exit 1", "exit code 1"),
+    ],
+)
+def test_what_a_failing_get_wrote_is_never_shown(tmp_path: Path, script: str, why: str) -> None:
+    with pytest.raises(CredentialsError, match="docker-credential-x get failed") as caught:
+        shell(tmp_path, script).get("reg.example")
+    assert caught.value.why.startswith(why)
+    assert "hunter2" not in f"{caught.value!r}{caught.value}{caught.value.fix}{caught.value.detail}"
+
+
+def test_a_helper_that_writes_without_end(tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError, match="more than the 1048576 bytes"):
+        shell(tmp_path, "exec yes").get("x")
 
 
 def test_a_helper_that_fails_on_standard_error_only(tmp_path: Path) -> None:
@@ -93,7 +124,7 @@ def test_a_secret_that_a_failing_helper_repeats_is_hidden(tmp_path: Path) -> Non
 def test_a_missing_helper_is_named() -> None:
     with pytest.raises(CredentialsError, match="docker-credential-nowhere cannot be started") as caught:
         Helper("nowhere", ENVIRONMENT, capture).get("x")
-    assert "PATH" in caught.value.why
+    assert caught.value.why == "no such program in PATH"
     assert "credsStore" in caught.value.fix
 
 
@@ -110,6 +141,28 @@ def test_a_helper_that_does_not_end() -> None:
 
     with pytest.raises(CredentialsError, match="did not end within 60 s"):
         Helper("x", ENVIRONMENT, never).get("x")
+
+
+def test_one_that_hangs_is_told_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helpers, "HELPER_PATIENCE", 0.05)
+    monkeypatch.setattr(helpers, "HELPER_TIMEOUT", 0.5)
+    events: list[Event] = []
+    # What it starts holds its output open, as key stores' prompts do.
+    environment = program(tmp_path, "x", "#!/bin/sh\nsleep 600 &\nsleep 600\n")
+    with pytest.raises(CredentialsError, match="docker-credential-x get did not end within") as caught:
+        Helper("x", environment, capture, events.append).get("x")
+    assert "credsStore" in caught.value.fix
+    (event,) = events
+    assert event.kind == "waiting"
+    assert "docker-credential-x" in event.message
+    assert event.data["for"] == "docker-credential-x"
+
+
+def test_one_that_is_quick_is_not_told(tmp_path: Path) -> None:
+    events: list[Event] = []
+    environment = program(tmp_path, "file", PROGRAM)
+    assert Helper("file", environment, capture, events.append).get("reg.example") is None
+    assert events == []
 
 
 @pytest.mark.parametrize("name", ["", "../evil", "a b", "-x", "a/b", "x;y"])

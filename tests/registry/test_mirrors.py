@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from hostbuild.errors import CorruptBlobError, NotInRegistryError, SettingsError
+from hostbuild.errors import CorruptBlobError, NotInRegistryError, SettingsError, UnreachableError
 from hostbuild.model import Access, ignore_event
 from hostbuild.oci import media_types
 from hostbuild.oci.descriptor import Descriptor
@@ -15,7 +16,7 @@ from hostbuild.oci.manifest import Manifest
 from hostbuild.registry import push
 from hostbuild.registry.mirrors import Mirror, Mirrors, parse_mirror
 from tests.registry.image import Client, Content, client
-from tests.registry.server import MemoryRegistry, cut_after, reset_after, status
+from tests.registry.server import Handler, MemoryRegistry, cut_after, reset_after, status
 
 DATA = random.Random(4).randbytes(500_000)
 BLOB = Descriptor.of(media_types.OCI_LAYER, DATA)
@@ -52,7 +53,9 @@ def test_a_mirror_is_asked_first(user: Client, registry: MemoryRegistry, mirror:
     assert found is not None
     assert str(found.digest) == digest
     assert registry.asked == []
-    assert user.events == []
+    [event] = user.events  # once a mirror
+    assert event.kind == "info"
+    assert event.message == f"{registry.address}/base comes from the mirror {mirror.address}/of/it"
 
 
 def test_what_a_mirror_lacks_comes_from_the_registry(
@@ -97,6 +100,40 @@ def test_a_mirror_that_is_gone(registry: MemoryRegistry) -> None:
     with client(access) as user:
         assert fetch(user, registry) == DATA
         assert len(user.kinds("warning")) == 1
+
+
+@pytest.mark.parametrize("ask", ["head", "manifest", "fetch"])
+@pytest.mark.parametrize(
+    ("action", "said"), [(None, "does not have it"), (status(500), "failed: .*answered 500 Internal")]
+)
+def test_what_the_mirror_said_is_told_where_the_registry_is_gone(
+    ask: str, action: Callable[[Handler], bool] | None, said: str
+) -> None:
+    with MemoryRegistry().running() as gone:
+        pass
+    with MemoryRegistry().running() as mirror:
+        if action is not None:
+            mirror.fail("GET", "/base/", action)
+            mirror.fail("HEAD", "/base/", action)
+        mirrors = ((gone.address, mirror.address),)
+        with client(Access(retry_time=0.0, silence=5.0, mirrors=mirrors)) as user:
+            repository = user.repository(f"{gone.address}/base:1")
+            arguments = (BLOB, lambda _: None) if ask == "fetch" else ("1",)
+            with pytest.raises(UnreachableError) as caught:
+                getattr(repository, ask)(*arguments)
+            assert caught.value.what == f"{gone.address} cannot be reached as a registry"
+            assert re.search(f"connection refused.*; the mirror {mirror.address} {said}", caught.value.why)
+            if action is not None:  # and again, when the mirror is not asked any more
+                with pytest.raises(UnreachableError, match=f"; the mirror {mirror.address} {said}"):
+                    repository.manifest("1")
+
+
+def test_a_refusal_of_the_registry_stands_alone(
+    user: Client, registry: MemoryRegistry, mirror: MemoryRegistry
+) -> None:
+    with pytest.raises(NotInRegistryError) as caught:
+        user.repository(f"{registry.address}/base:1").manifest("1")
+    assert "mirror" not in str(caught.value)
 
 
 def test_the_registry_goes_on_where_the_mirror_broke_off(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.registry.image import Client
 from tests.registry.server import MemoryRegistry, reset_after
-from tests.registry.test_uploads import BLOB, DATA, push, stored
+from tests.registry.uploading import BLOB, DATA, push, stored
 
 
 def test_a_mount_costs_one_request(user: Client, registry: MemoryRegistry) -> None:

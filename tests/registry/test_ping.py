@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from hostbuild.errors import (
@@ -9,6 +11,7 @@ from hostbuild.errors import (
     TlsError,
     UnreachableError,
 )
+from hostbuild.http import Transport
 from hostbuild.model import Access
 from hostbuild.registry.credentials import CredentialStore
 from hostbuild.registry.session import RegistrySession
@@ -100,8 +103,27 @@ def test_a_registry_that_is_only_starting_is_waited_for() -> None:
 def test_a_registry_that_cannot_be_reached() -> None:
     transport = FakeTransport()
     session = RegistrySession(transport, CredentialStore(Access()), "nowhere.example")
-    with pytest.raises(UnreachableError, match=r"nowhere\.example"):
+    with pytest.raises(UnreachableError) as caught:
         get(session)
+    assert caught.value.what == "nowhere.example cannot be reached as a registry"
+
+
+def test_who_is_to_blame_is_said_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        place = f"127.0.0.1:{gone.getsockname()[1]}"
+    for environment, registry, why in (
+        ({}, place, "connection refused"),
+        (
+            {"HTTPS_PROXY": f"http://{place}"},
+            "reg.example",
+            f"the proxy {place} cannot be reached: connection",
+        ),
+    ):
+        access = Access(environment=environment, retry_time=0.0)
+        with Transport(access) as transport, pytest.raises(UnreachableError) as caught:
+            get(RegistrySession(transport, CredentialStore(access), registry))
+        assert caught.value.what == f"{registry} cannot be reached as a registry"
+        assert caught.value.why.startswith(why)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +162,8 @@ def test_a_registry_that_says_so_may_answer_as_it_likes() -> None:
     [
         ({"WWW-Authenticate": 'Negotiate, NTLM, Custom realm="x"'}, "it wants negotiate, ntlm, custom"),
         ({}, "without a challenge"),
-        ({"WWW-Authenticate": "Bearer"}, "it wants bearer"),
+        ({"WWW-Authenticate": "Bearer"}, "does not say where to get one: .* has no realm"),
+        ({"WWW-Authenticate": 'Negotiate, Bearer service="x"'}, "has no realm"),
     ],
 )
 def test_challenges_that_cannot_be_answered(headers: dict[str, str], words: str) -> None:

@@ -26,7 +26,13 @@ def test_a_stored_but_refused_login_does_not_break_a_public_pull() -> None:
     assert get(session, path="/v2/team/app/blobs/x") == 200
     assert [ask.login for ask in transport.to("auth.example")] == ["joe:wrong", ""]
     (warning,) = events.warnings
-    for words in (REG, "'joe'", "--creds", "incorrect username or password", "hostbuild login reg.example"):
+    for words in (
+        REG,
+        "'joe'",
+        "is the one that was given",
+        "incorrect username or password",
+        "hostbuild login reg.example",
+    ):
         assert words in warning
     assert "wrong" not in warning
 
@@ -49,7 +55,7 @@ def test_a_refused_login_fails_a_push_and_is_named() -> None:
     error = caught.value
     assert error.what == "reg.example refuses the login"
     assert "incorrect username or password" in error.why
-    assert "the login of 'joe' for reg.example comes from --creds" in error.why
+    assert "the login of 'joe' for reg.example is the one that was given" in error.why
     assert "hostbuild login reg.example" in error.fix
     assert "hunter2" not in f"{error}{error.fix}{error!r}{error.__cause__!r}{error.__context__!r}"
     assert [ask.login for ask in transport.to("auth.example")] == ["joe:hunter2"]
@@ -142,7 +148,7 @@ def test_basic_and_a_refused_login() -> None:
     assert get(session) == 200
     assert [ask.login for ask in transport.asks] == ["", "joe:wrong", "", ""]
     assert len(events.warnings) == 1
-    with pytest.raises(AuthenticationError, match="comes from --creds"):
+    with pytest.raises(AuthenticationError, match="is the one that was given"):
         get(session, "PUT", PUSH)
     assert [ask.login for ask in transport.asks][4:] == ["joe:wrong"]  # once: servers lock accounts
 
@@ -192,5 +198,8 @@ def test_a_helper_that_failed_is_told_with_the_refusal(tmp_path: Any) -> None:
     session, _ = opened(basic_route({}, public=True), access, events, on_event=events)
     assert get(session) == 200  # a pull goes on
     assert len(events.warnings) == 1
-    with pytest.raises(AuthenticationError, match="docker-credential-gone cannot be started"):
+    assert "docker-credential-gone cannot be started: no such program in PATH" in events.warnings[0]
+    with pytest.raises(AuthenticationError, match="docker-credential-gone cannot be started") as caught:
         get(session, "PUT", PUSH)
+    assert "PATH" not in str(caught.value)  # the warning has said why
+    assert str(tmp_path) not in f"{events.warnings}{caught.value}"

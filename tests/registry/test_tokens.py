@@ -150,6 +150,27 @@ def test_answers_that_are_no_token(body: bytes) -> None:
         ask(replying(body))
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"[" * 50_000, "its answer is nested too deeply"),
+        (
+            b'{"token": "t", "expires_in": ' + b"1" * 5000 + b"}",
+            "its answer holds a number of too many digits",
+        ),
+        (b"[]", "its answer is JSON, but not an object"),
+        (b"", "its answer is not JSON"),
+        (b"\xff", "its answer is not JSON"),
+    ],
+)
+def test_why_an_answer_is_no_token(body: bytes, why: str) -> None:
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    transport = FakeTransport(None, **{"auth.example": lambda _ask: Reply(200, body, headers)})
+    with pytest.raises(ProtocolError) as caught:
+        ask(transport)
+    assert caught.value.why == why
+
+
 def test_an_answer_that_is_too_long() -> None:
     exact = b'{"token": "t"}'.ljust(MAX_REPLY)
     assert ask(replying(exact)).value == "t"
@@ -322,7 +343,7 @@ def test_a_redirect_takes_no_login_to_another_server(status: int, credential: Cr
 
         with _Listening(away) as server, Transport(Access()) as transport:
             if credential.identity_token and status in (307, 308):
-                with pytest.raises(ProtocolError, match="redirects a request that carries a login"):
+                with pytest.raises(ProtocolError, match="redirects a POST with its body"):
                     fetch_token(transport, server.url, "s", PULL, credential, pacing=NO_WAIT)
             else:
                 fetch_token(transport, server.url, "s", PULL, credential, pacing=NO_WAIT)

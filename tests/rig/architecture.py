@@ -14,7 +14,7 @@ from pathlib import Path
 #: Rooms from the bottom up. A room imports rooms of earlier tiers only, never its neighbours in one tier.
 #: `hostbuild` is the package's own `__init__`, the library's front door.
 TIERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "version", "redact"),
+    ("errors", "version", "redact", "descriptors", "reading"),
     ("model", "oci"),
     ("plan",),
     ("http", "process"),
@@ -54,8 +54,9 @@ OWNERS = {
     "argparse": "cli",
 }
 
-#: A wheel's members are deflated, and read where they lie: no layer is in between.
-BESIDES = {"zlib": ("wheels",)}
+#: A wheel's members are deflated, and read where they lie: no layer is in between. What a project asks for is
+#: written in packaging's words (requirements, markers, locks), before there is any wheel.
+BESIDES = {"zlib": ("wheels",), "packaging": ("languages",)}
 
 #: Rooms that may read the environment and print.
 FRONT = ("cli", "__main__")

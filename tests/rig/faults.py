@@ -90,10 +90,14 @@ def reset_after_body() -> Fault:
 
 
 def _cut(answer: Answer, after: int | None) -> Iterator[bytes]:
-    """The first bytes of an answer (None: half of it), which must have more."""
-    left = (answer.length or 0) // 2 if after is None else after
-    if answer.length is None or not left < answer.length:
-        raise RigError(f"an answer of {answer.length} bytes cannot be cut after {left}")
+    """The first bytes of an answer, which must have more.
+
+    None is half of it, rounded up: one byte at least passes, also of an answer of one byte, which then is
+    whole before the connection breaks. Whoever asks for the rest again and again so comes to the end.
+    """
+    if not answer.length or (after is not None and not after < answer.length):
+        raise RigError(f"an answer of {answer.length} bytes cannot be cut after {after}")
+    left = -(-answer.length // 2) if after is None else after
     for piece in answer.pieces:
         if not left:
             break

@@ -24,10 +24,20 @@ def nobody() -> str:
         ("index.docker.io=me:word", ("docker.io", "me:word")),
         ("R.Example=me:Word", ("r.example", "me:Word")),
         ("me:a.b=c", ("first.example", "me:a.b=c")),
+        ("r.example=me:123=x", ("r.example", "me:123=x")),
     ],
 )
 def test_logins(text: str, login: tuple[str, str]) -> None:
     assert parse_login(text, nobody) == login
+
+
+@pytest.mark.parametrize(
+    "text", ["localhost:7342=alice", "r.example=alice", "localhost=alice", "[::1]=alice:"]
+)
+def test_a_registry_without_a_whole_login_is_no_user(text: str) -> None:
+    with pytest.raises(SettingsError, match="no password") as caught:
+        parse_login(text, nobody)
+    assert "alice" not in f"{caught.value}{caught.value.fix}"
 
 
 @given(st.text())

@@ -67,7 +67,15 @@ SPECIAL: dict[str, tuple[str, str]] = {
 }
 
 
-def test_every_setting_can_be_a_flag_a_variable_and_a_key(tmp_path: Path) -> None:
+#: Not a real one, but of its form.
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMAMBAf8=\n-----END CERTIFICATE-----\n"
+
+
+def test_every_setting_can_be_a_flag_a_variable_and_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_text(CERTIFICATE)  # the files that are named must be there
     (tmp_path / "func.yaml").write_text("image: registry.example/from-yaml\n")
     for setting in SETTINGS:
         text, toml = SPECIAL.get(setting.name, KINDS[setting.kind])
@@ -186,7 +194,10 @@ def test_hostile_toml_is_one_clear_error(tmp_path: Path, text: str) -> None:
         load(tmp_path)
 
 
-def test_registries_settings_make_the_access(tmp_path: Path) -> None:
+def test_registries_settings_make_the_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ca.pem").write_text(CERTIFICATE)
+    (tmp_path / "auth.json").write_text("{}")
     request = load(
         tmp_path,
         *("-t", "registry.example:5000/team/app:v1", "--registry-insecure", "--ca-file", "ca.pem"),
@@ -257,7 +268,7 @@ def test_the_base_and_where_it_is_said(tmp_path: Path) -> None:
 
 
 def test_pull(tmp_path: Path) -> None:
-    assert load(tmp_path).pull == "always"
+    assert load(tmp_path).pull == ""
     assert load(tmp_path, "--pull=never").pull == "never"
     assert load(tmp_path, "--pull", HOSTBUILD_PULL="never").pull == "always"
     assert load(tmp_path, HOSTBUILD_PULL="missing").pull == "missing"
@@ -293,6 +304,8 @@ def test_a_switch_of_a_weaker_place_can_be_taken_back(tmp_path: Path) -> None:
             "2 names",
         ),
         (["-o", 'type=registry,push-by-digest=true,"name=r.example/x,r.example/y"'], "2 names"),
+        (["-o", "type=registry,push-by-digest=true,name=r.example:1/x:v1"], "'r.example:1/x:v1' names one"),
+        (["-t", "r.example:1/x:v1", "-o", "type=registry,push-by-digest=true"], "r.example:1/x:v1 names one"),
     ],
 )
 def test_contradictions(tmp_path: Path, flags: list[str], words: str) -> None:
@@ -359,12 +372,14 @@ def test_a_login_in_a_file_is_refused(tmp_path: Path) -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_access_of_a_command_that_builds_nothing(tmp_path: Path) -> None:
+def test_access_of_a_command_that_builds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {"HOSTBUILD_CREDS": "me:word", "HOSTBUILD_JOBS": "none", "HOSTBUILD_RETRY_TIME": "3"}
     access = load_access("r.example/x", {"tls-verify": False}, environ)
     assert (access.verify, access.retry_time) == (False, 3.0)
     assert access.credentials == (("r.example", "me:word"),)
     assert load_access(None, {}, environ).credentials == ()
+    (tmp_path / "mine.pem").write_text(CERTIFICATE)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "hostbuild.toml").write_text("tls-verify = false\nca-file = 'ca.pem'\n")
     access = load_access("r.example/x", {"ca-file": "mine.pem"}, {}, root=str(tmp_path))
     assert (access.verify, access.ca_file) == (False, "mine.pem")

@@ -1,0 +1,263 @@
+"""One project in uv's hands: a scratch directory, and all that uv's calls for it share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from hostbuild.errors import DependenciesError
+from hostbuild.languages.python.indexes import credential_pairs, secrets, uv_environment, without_index
+from hostbuild.languages.python.inputs import Inputs
+from hostbuild.languages.python.lockfile import read_lock
+from hostbuild.languages.python.tomltext import dump_toml
+from hostbuild.languages.python.uv import ADVICE, Run, Uv, find_uv
+from hostbuild.languages.python.workspace import find_workspace
+
+if TYPE_CHECKING:
+    from hostbuild.model import Pairs
+    from hostbuild.wheels.target import Target
+
+#: [tool.uv]'s keys that speak of the project itself; all others say how to resolve, and are kept.
+_OF_THE_PROJECT = frozenset(
+    {
+        "build-backend",
+        "cache-dir",
+        "cache-keys",
+        "conflicts",
+        "default-groups",
+        "dependency-groups",
+        "dev-dependencies",
+        "environments",
+        "managed",
+        "package",
+        "pip",
+        "publish-url",
+        "python-downloads",
+        "python-preference",
+        "required-environments",
+        "required-version",
+        "sources",
+        "trusted-publishing",
+        "workspace",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Resolving:
+    """How to resolve. `exclude_newer` leaves out what was uploaded later (RFC 3339 or a date); `offline` uses
+    uv's cache only; `allow_builds` lets uv build a source archive to learn its metadata.
+    """
+
+    exclude_newer: str = ""
+    offline: bool = False
+    allow_builds: bool = True
+
+
+def target_environment(target: Target) -> str:
+    """The marker that a target satisfies and no other target does."""
+    markers = target.markers()
+    names = ["sys_platform", "platform_machine", "platform_python_implementation"]
+    # To uv, whose Pythons begin at a release, a pre-release is none of them.
+    names.append("python_full_version" if target.python.replace(".", "").isdigit() else "python_version")
+    return " and ".join(f"{name} == '{markers[name]}'" for name in names)
+
+
+@dataclass
+class Session:
+    """uv in a scratch directory of its own, with what all its calls for one project share."""
+
+    inputs: Inputs
+    uv: Uv
+    how: Resolving
+    environments: tuple[str, ...]
+    python: str
+    settings: Mapping[str, Any]
+    arguments: tuple[str, ...]
+    work: str
+    folder: str = field(default="", init=False)
+
+    def __enter__(self) -> Self:
+        from tempfile import mkdtemp
+
+        self.folder = mkdtemp(prefix="lock-", dir=self.work)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        from shutil import rmtree
+
+        rmtree(self.folder)
+
+    def write(self, name: str, lines: Iterable[str]) -> str:
+        """A file of lines in the scratch directory, by its name there."""
+        with open(os.path.join(self.folder, name), "w", encoding="utf-8") as stream:
+            stream.writelines(f"{line}\n" for line in lines)
+        return name
+
+    def compile(
+        self,
+        arguments: Sequence[str],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        python: str = "",
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """One universal resolution: the lock's document, cleaned, and what was left out of it.
+
+        `settings` go into [tool.uv] beside the project's own. Raises ToolError, DependenciesError.
+        """
+        self.write("pyproject.toml", [dump_toml({"tool": {"uv": {**self.settings, **(settings or {})}}})])
+        output = os.path.join(self.folder, "pylock.toml")
+        if os.path.exists(output):
+            os.remove(output)  # uv would keep to the versions in it
+        self.uv.run(
+            (
+                *("pip", "compile", "--quiet", "--no-python-downloads", "--universal", "--no-header"),
+                *("--python", sys.executable, "--python-version", python or self.python),
+                *("--format", "pylock.toml", "--output-file", "pylock.toml"),
+                *self.arguments,
+                *arguments,
+            ),
+            cwd=self.folder,
+        )
+        return self.read(output)
+
+    def read(self, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """A lock that uv made, cleaned, and what was left out of it. Raises DependenciesError."""
+        try:
+            return read_lock(path, self.label, root=self.inputs.root)
+        except DependenciesError as error:
+            what = f"the lock that {self.uv.path} made of {self.label} cannot be used"
+            raise DependenciesError(what, why=error.why, fix=f"use a newer uv: {ADVICE}") from None
+
+    def one_environment(self) -> dict[str, list[str]]:
+        """The setting that resolves for the targets and nothing else, with one version for all of them.
+
+        As a list of its own environments, each target could get older versions of what has no wheel for it.
+        """
+        return {"environments": [" or ".join(f"({each})" for each in self.environments)]}
+
+    @property
+    def label(self) -> str:
+        """What people know the lock by."""
+        return self.inputs.label(self.inputs.path)
+
+
+def open_session(
+    inputs: Inputs,
+    targets: Sequence[Target],
+    *,
+    environment: Mapping[str, str],
+    work: str,
+    how: Resolving | None = None,
+    run: Run | None = None,
+) -> Session:
+    """Start to use uv for one project and its targets. Raises ToolMissingError."""
+    from packaging.version import Version
+
+    how = how or Resolving()
+    sources = inputs.asked.sources if inputs.asked else None
+    complete = uv_environment(environment, sources)
+    return Session(
+        inputs,
+        Uv(find_uv(environment), complete, secrets(complete, _urls(inputs)), run),
+        how,
+        tuple(dict.fromkeys(target_environment(target) for target in targets)),
+        min((target.python for target in targets), key=Version),
+        _project_settings(inputs),
+        _arguments(inputs, environment, how),
+        work,
+    )
+
+
+def _urls(inputs: Inputs) -> list[str]:
+    """The URLs that a project's files name, some with a user and a password."""
+    asked = inputs.asked
+    found = []
+    if asked is not None:
+        found += [asked.sources.index, *asked.sources.extra_indexes, *asked.sources.find_links]
+        found += [each.url for each in asked.requirements]
+    if inputs.project is not None:
+        found += [text.partition("@")[2].strip() for text in inputs.project.dependencies if "://" in text]
+    return [*found, *_named_indexes(inputs).values()]
+
+
+def _named_indexes(inputs: Inputs) -> dict[str, str]:
+    """The indexes of [tool.uv], by name; those without one by their URL."""
+    indexes = _project_settings(inputs).get("index")
+    tables = [each for each in indexes if isinstance(each, dict)] if isinstance(indexes, list) else []
+    return {str(each.get("name", each.get("url"))): str(each.get("url", "")) for each in tables}
+
+
+def credentials_for(inputs: Inputs, environment: Mapping[str, str]) -> Pairs:
+    """Who we are to which package index, for `wheels.credentials.Credentials`: the lock holds none of it.
+
+    What a ~/.netrc says is not among it.
+    """
+    return credential_pairs(environment, _urls(inputs), _named_indexes(inputs))
+
+
+def _arguments(inputs: Inputs, environment: Mapping[str, str], how: Resolving) -> tuple[str, ...]:
+    sources = inputs.asked.sources if inputs.asked else None
+    found: list[str] = []
+    if how.offline:
+        found.append("--offline")
+    if how.exclude_newer:
+        found += ["--exclude-newer", how.exclude_newer]
+    if not how.allow_builds:
+        found += ["--only-binary", ":all:"]
+    if without_index(environment, sources):
+        found.append("--no-index")
+    if sources is not None:
+        found += ["--prerelease=allow"] if sources.pre else []
+        found += [word for name in sources.no_binary for word in ("--no-binary", name)]
+        found += [word for name in sources.only_binary for word in ("--only-binary", name)]
+    own = os.path.join(inputs.root, "uv.toml")
+    if os.path.isfile(own) and not environment.get("UV_CONFIG_FILE"):
+        found += ["--config-file", own]
+    return tuple(found)
+
+
+def _project_settings(inputs: Inputs) -> dict[str, Any]:
+    """The project's [tool.uv] as far as it says how to resolve, its paths made absolute."""
+    project = inputs.project
+    if project is None:
+        return {}
+    workspace = find_workspace(project.root)
+    table = workspace.projects[0].uv if workspace else project.uv
+    root = workspace.root if workspace else project.root
+    kept = {name: value for name, value in table.items() if name not in _OF_THE_PROJECT}
+    if isinstance(kept.get("index"), list):
+        kept["index"] = [_absolute_index(each, root) for each in kept["index"]]
+    if isinstance(kept.get("find-links"), list):
+        kept["find-links"] = [_absolute(each, root) for each in kept["find-links"]]
+    return kept
+
+
+def _absolute_index(table: Any, root: str) -> Any:
+    return (
+        {**table, "url": _absolute(table["url"], root)}
+        if isinstance(table, dict) and "url" in table
+        else table
+    )
+
+
+def _absolute(text: Any, root: str) -> Any:
+    return text if not isinstance(text, str) or "://" in text else os.path.normpath(os.path.join(root, text))
+
+
+def configuration_files(inputs: Inputs, environment: Mapping[str, str]) -> list[str]:
+    """The configuration files that uv reads (its documentation, "Configuration files")."""
+    if environment.get("UV_NO_CONFIG"):
+        return []
+    home = environment.get("HOME", "")
+    user = environment.get("XDG_CONFIG_HOME", "") or (os.path.join(home, ".config") if home else "")
+    candidates = [
+        environment.get("UV_CONFIG_FILE", ""),
+        os.path.join(inputs.root, "uv.toml"),
+        os.path.join(user, "uv", "uv.toml") if user else "",
+        "/etc/uv/uv.toml",
+    ]
+    return [path for path in candidates if path and os.path.isfile(path)]
