@@ -13,7 +13,15 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:  # asked by scripts, often: nothing else is loaded for it
         from hostbuild.version import VERSION
 
-        sys.stdout.write(f"hostbuild {VERSION}\n")
+        try:
+            sys.stdout.write(f"hostbuild {VERSION}\n")
+            sys.stdout.flush()
+        except OSError as error:
+            from hostbuild.cli.streams import discard
+
+            discard(sys.stdout)
+            sys.stderr.write(f"error: standard output cannot be written: {error.strerror}\n")
+            return 1
         return 0
     from hostbuild.cli.main import run
 

@@ -46,6 +46,10 @@ def build(
     observer = Observer(request, cache, on_event)
     subject = observer.study()
     builds = BuildDir(_build_directory(request, subject.root))
+    if request.outputs:
+        from hostbuild.outputs import check_destinations
+
+        check_destinations(request.outputs, private=(cache.root, builds.places.root))
     result = find_complete(subject, builds) or find_sparse(subject, builds)
     if result is None:
         result = make_complete(subject, builds, cache, observer, on_event)
@@ -153,10 +157,6 @@ def make_complete(
         # Who was waited for made it.
         if (result := find_complete(subject, builds) or find_sparse(subject, builds)) is not None:
             return result
-        if request.outputs:
-            from hostbuild.outputs import check_destinations
-
-            check_destinations(request.outputs, stdout_is_terminal=False)
         with log_beside(builds, build_id, on_event) as tell, orphans_ended(tell):
             for warning in subject.warnings:
                 tell(Event("warning", warning))

@@ -114,5 +114,6 @@ def _result_files(request: BuildRequest, arguments: Namespace) -> ResultFiles | 
     from hostbuild.cli.results import ResultFiles
 
     files = ResultFiles.of(arguments)
-    files.prepare(request.outputs)
+    own = request.build_dir or os.path.join(request.root, ".func")
+    files.prepare(request.outputs, private=(request.cache_dir, own))
     return files

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hostbuild.cli import signals
 from hostbuild.cli.failures import Failure, say, wants_json
-from hostbuild.cli.streams import discard, finish_output, settle
+from hostbuild.cli.streams import discard, finish_output, flush_or_discard, settle
 from hostbuild.errors import EXIT_FAILED, EXIT_USAGE, HostbuildError
 
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
@@ -51,6 +51,7 @@ def run(argv: list[str]) -> int:
         failure = _failure(error, verbose=verbose)
     if failure is None:
         return code
+    flush_or_discard(sys.stdout)
     say(failure, as_json=as_json)
     return failure.exit_code
 

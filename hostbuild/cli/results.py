@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hostbuild.descriptors import descriptor_of, why_not_writable, write_all
@@ -33,8 +33,8 @@ class ResultFiles(NamedTuple):
         given = vars(arguments)
         return cls(*(given.get(name) or "" for name in ("metadata_file", "iidfile", "digestfile")))
 
-    def prepare(self, outputs: Iterable[Output] = ()) -> None:
-        """See that each can be written, then remove what is there.
+    def prepare(self, outputs: Iterable[Output] = (), *, private: Sequence[str] = ()) -> None:
+        """See that each can be written, and lies in no `private` directory; then remove what is there.
 
         Raises UsageError for two results in one place, StoreError for a place that cannot be written.
         """
@@ -45,6 +45,10 @@ class ResultFiles(NamedTuple):
                     f"{flag} -: standard output gets the image's name",
                     fix="name a file, or /dev/stdout for both, one after the other",
                 )
+            if private:
+                from hostbuild.outputs.destinations import refuse_private
+
+                refuse_private(f"{flag} {path!r}", path, private)
             place = _place(path)
             other = taken.get(place, "")
             # Two answers may follow each other in one stream; into an image's bytes they may not go.

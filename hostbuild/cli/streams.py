@@ -97,3 +97,11 @@ def _refusal_explained() -> Iterator[None]:
             why=error.strerror or str(error),
             fix="what was to be done is done; see that what standard output goes to takes the answer",
         ) from None
+
+
+def flush_or_discard(stream: TextIO) -> None:
+    """After a failure: what cannot be written is dropped, or Python would fail for it at its end."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        discard(stream)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from hostbuild.descriptors import descriptor_of, why_not_writable
@@ -27,8 +27,11 @@ def is_tar(output: Output) -> bool:
     return output.tar or output.kind == "docker"
 
 
-def check_destinations(outputs: Iterable[Output], stdout_is_terminal: bool = False) -> None:
-    """Refuse what could not be written at the end, before anything is made.
+def check_destinations(
+    outputs: Iterable[Output], stdout_is_terminal: bool = False, *, private: Sequence[str] = ()
+) -> None:
+    """Refuse what could not be written at the end, before anything is made; and all that lies in one of the
+    `private` directories, which are hostbuild's own.
 
     Raises UsageError for standard output that is a terminal, asked for twice, or asked to hold a
     directory, and for a place that two outputs name; StoreError for a place that cannot be replaced or
@@ -46,9 +49,26 @@ def check_destinations(outputs: Iterable[Output], stdout_is_terminal: bool = Fal
             shown = "standard output" if place == STANDARD_OUTPUT else repr(destination)
             raise UsageError(f"two outputs go to {shown}", fix="give each its own dest=")
         places.add(place)
+        if destination != STANDARD_OUTPUT:
+            refuse_private(f"the output {destination!r}", destination, private)
         if destination != STANDARD_OUTPUT and (reason := _why_not(output, place)):
             raise StoreError(
                 f"cannot write the output {destination!r}", why=reason, fix="name another place with dest="
+            )
+
+
+def refuse_private(what: str, path: str, private: Sequence[str]) -> None:
+    """Raises StoreError where `path` lies in one of the `private` directories (cache, builds).
+
+    What is written there would damage other builds: a blob with other bytes, a lock that is replaced.
+    """
+    target = os.path.realpath(path)
+    for directory in map(os.path.realpath, private):
+        if target == directory or target.startswith(directory.rstrip(os.sep) + os.sep):
+            raise StoreError(
+                f"{what} is not written",
+                why=f"it lies in hostbuild's own directory {directory!r}",
+                fix="name another place",
             )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,7 @@ def test_a_published_build_is_no_destination(hostbuild: Hostbuild, root: Path) -
     before = (root / ".func/builds/last/oci/index.json").read_bytes()
     dest = root / ".func/builds/last/oci"
     hostbuild("build", root, *ONE, "-t", "other:1", "-o", f"type=oci,tar=false,dest={dest}").fails(
-        1, "never changes"
+        1, "own directory"
     )
     assert (dest / "index.json").read_bytes() == before
 
@@ -78,3 +80,42 @@ def test_temp_files_of_the_dead_are_cleaned(hostbuild: Hostbuild, root: Path) ->
     cleaned = hostbuild("clean", root)
     assert (cleaned.code, left.exists()) == (0, False)
     assert str(left) in cleaned.stdout
+
+
+@pytest.mark.parametrize(
+    "place", ["cache/version", "cache/blobs/x.tar", "build/builds/locks/builds.lock", "build/.gitignore"]
+)
+@pytest.mark.parametrize("flag", ["-o", "--metadata-file"])
+def test_what_belongs_to_hostbuild_is_no_destination(
+    hostbuild: Hostbuild, tmp_path: Path, place: str, flag: str
+) -> None:
+    source = make_source(tmp_path / "src", PROGRAM)
+    build = ("build", source, "--platform", "linux/amd64", "--build-dir", tmp_path / "build")
+    assert hostbuild(*build).code == 0
+    top, _, rest = place.partition("/")
+    target = (hostbuild.cache if top == "cache" else tmp_path / "build") / rest
+    before = target.read_bytes() if target.exists() else None
+    result = hostbuild(*build, flag, f"type=oci,dest={target}" if flag == "-o" else target)
+    result.fails(1, "hostbuild's own directory")
+    assert (target.read_bytes() if target.exists() else None) == before
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("status",)])
+def test_a_full_standard_output_is_one_error(
+    hostbuild: Hostbuild, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    command = [sys.executable, "-m", "hostbuild", *arguments]
+    environment = hostbuild.environment({"PYTHONUNBUFFERED": None})
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Exception ignored" not in done.stderr
