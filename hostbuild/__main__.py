@@ -10,22 +10,25 @@ def main() -> int:
     if sys.platform == "win32":
         sys.stderr.write("error: hostbuild does not run on Windows; use it in WSL\n")
         return 2
-    if sys.argv[1:] == ["--version"]:  # asked by scripts, often: nothing else is loaded for it
-        from hostbuild.version import VERSION
-
-        try:
-            sys.stdout.write(f"hostbuild {VERSION}\n")
-            sys.stdout.flush()
-        except OSError as error:
-            from hostbuild.cli.streams import discard
-
-            discard(sys.stdout)
-            sys.stderr.write(f"error: standard output cannot be written: {error.strerror}\n")
-            return 1
+    if sys.argv[1:] == ["--version"] and _says_version():
         return 0
     from hostbuild.cli.main import run
 
     return run(sys.argv[1:])
+
+
+def _says_version() -> bool:
+    """Asked by scripts, often: nothing else is loaded for it. Where it cannot be said, `run` tells why."""
+    from hostbuild.version import VERSION
+
+    if sys.stdout is None:
+        return False
+    try:
+        sys.stdout.write(f"hostbuild {VERSION}\n")
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

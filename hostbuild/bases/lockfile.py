@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import tomllib
 
-from hostbuild.errors import InvalidDigestError, SettingsError
+from hostbuild.errors import InvalidDigestError, SettingsError, StoreError
 from hostbuild.oci.digest import Digest
 from hostbuild.settings.files import read_file
 
@@ -74,6 +74,10 @@ def write_lock(root: str, name: str, digest: str) -> bool:
     lines += [
         f'\n[[base]]\nname = "{each}"\ndigest = "{locked[each]}"\n' for each in sorted(locked)
     ]  # neither references nor digests hold what TOML would have escaped
-    with Explaining(f"write {LOCK_FILE}", root):
-        replace_file(os.path.join(root, LOCK_FILE), "".join(lines).encode())
+    try:
+        with Explaining(f"write {LOCK_FILE}", root):
+            replace_file(os.path.join(root, LOCK_FILE), "".join(lines).encode())
+    except StoreError as error:  # the store's advice names its own flags, which move no lock file
+        error.fix = f"--lock needs to write into {root}: make that possible, or build without it"
+        raise
     return True

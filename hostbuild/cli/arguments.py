@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from hostbuild.cli.commands import COMMANDS, Command, find
 from hostbuild.cli.spelling import spell_out
+from hostbuild.cli.streams import finish_output, write_output
 from hostbuild.errors import EXIT_USAGE, UsageError
 from hostbuild.settings.table import from_texts
 
@@ -29,6 +30,18 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(
             f"{self.prog}: {message}", detail=self.format_usage(), fix=f"see `{self.prog} --help`"
         )
+
+    def print_help(self, file: Any = None) -> None:
+        """As argparse does, which swallows the errors of writing. Raises as `write_output` does."""
+        if file is None:
+            write_output(self.format_help())
+        else:
+            super().print_help(file)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Exit when standard output has taken what was said. Raises as `finish_output` does."""
+        finish_output()
+        super().exit(status, message)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -78,9 +91,21 @@ def _parser(command: Command) -> Parser:
     return parser
 
 
-def _top_parser() -> Parser:
-    from hostbuild.version import VERSION
+class _Version(argparse.Action):
+    """--version."""
 
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Say it and exit. Raises as `write_output` does."""
+        from hostbuild.version import VERSION
+
+        write_output(f"hostbuild {VERSION}\n")
+        parser.exit()
+
+
+def _top_parser() -> Parser:
     parser = Parser(
         prog="hostbuild",
         usage="hostbuild COMMAND [flags]",
@@ -89,7 +114,7 @@ def _top_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"hostbuild {VERSION}")
+    parser.add_argument("--version", action=_Version, help="show program's version number and exit")
     return parser
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-from hostbuild.cli.directories import build_directory
+from hostbuild.cli.directories import build_directory, own_places
 from hostbuild.cli.sizes import human_size
 from hostbuild.cli.streams import write_output
 from hostbuild.errors import UsageError
 from hostbuild.housekeeping import clean_cache, is_free, ran_here
 from hostbuild.process.liveness import end_orphans, find_orphans
-from hostbuild.settings.load import default_cache_dir
 from hostbuild.store.cache import Cache
 from hostbuild.store.report import Removal
 
@@ -42,5 +41,5 @@ def run_clean(arguments: Namespace) -> int:
 
 def _clean_cache(*, dry: bool) -> list[Removal]:
     """What killed writers left in the cache that this environment names."""
-    root = os.environ.get("HOSTBUILD_CACHE_DIR") or default_cache_dir(os.environ)
+    (root,) = own_places()
     return list(clean_cache(Cache(root), dry_run=dry)) if os.path.isdir(root) else []

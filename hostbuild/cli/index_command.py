@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 
 from hostbuild.cli.arguments import given_settings
+from hostbuild.cli.directories import own_places
 from hostbuild.cli.results import ResultFiles
 from hostbuild.cli.shown import is_json, shown
 from hostbuild.cli.streams import write_output
@@ -24,7 +25,7 @@ def run_index_create(arguments: Namespace) -> int:
     files = ResultFiles.of(arguments)
     with shown(arguments) as display:
         if not arguments.dry_run:
-            files.prepare()
+            files.prepare(private=own_places())
         joined = create_index(
             target,
             sources,

@@ -15,7 +15,7 @@ from hostbuild.model import Event
 from hostbuild.settings.access import parse_registry
 from hostbuild.settings.load import load_access
 
-#: Characters of a password on standard input: tokens have a few thousand.
+#: Bytes of a password on standard input: tokens have a few thousand.
 _MAX_SECRET = 1 << 16
 
 
@@ -77,12 +77,21 @@ def _from_standard_input() -> str:
         raise UsageError(
             "standard input is closed", fix="write the password into it: … --password-stdin <FILE"
         )
-    text = sys.stdin.read(_MAX_SECRET + 1)
-    if len(text) > _MAX_SECRET:
+    # As bytes: the locale, which decides how text is read, says nothing of a file that holds a password.
+    data = sys.stdin.buffer.read(_MAX_SECRET + 1)
+    if len(data) > _MAX_SECRET:
         raise UsageError(
             "what stands on standard input is too long for a password", fix="write the password only"
         )
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise _not_utf8("the password") from None
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def _not_utf8(what: str) -> UsageError:
+    return UsageError(f"{what} is not UTF-8", why="logins are sent as UTF-8", fix="write it in UTF-8")
 
 
 def _ask(user: str, secret: str | None, registry: str) -> tuple[str, str]:
@@ -103,6 +112,8 @@ def _ask(user: str, secret: str | None, registry: str) -> tuple[str, str]:
             import getpass
 
             secret = getpass.getpass(f"password for {user} at {registry}: ")
+    except UnicodeDecodeError:
+        raise _not_utf8("what was typed") from None
     except EOFError:
         sys.stderr.write("\n")
         raise UsageError("the login was not given", fix="type it, and end it with the enter key") from None

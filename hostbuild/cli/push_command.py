@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from hostbuild.cli.arguments import given_settings
+from hostbuild.cli.directories import own_places
 from hostbuild.cli.results import ResultFiles
 from hostbuild.cli.shown import is_json, shown
 from hostbuild.cli.streams import write_output
@@ -35,7 +36,7 @@ def run_push(arguments: Namespace) -> int:
     )
     files = ResultFiles.of(arguments)
     with shown(arguments) as display:
-        files.prepare()
+        files.prepare(private=own_places(place if is_source else ""))
         pushed = push_place(
             place, references, access, by_digest=arguments.push_by_digest, on_event=display.show
         )

@@ -96,6 +96,7 @@ def metadata_of(result: BuildResult, outputs: Iterable[Output] = ()) -> dict[str
             for image in result.platforms
         },
         "hostbuild.reference": result.reference,
+        "hostbuild.sparse": bool(result.absent),
         "hostbuild.status": result.status,
         "image.name": ",".join(_names(result, outputs)),
     }

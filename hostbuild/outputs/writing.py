@@ -157,7 +157,7 @@ def _broken(error: OSError) -> StoreError:
     return StoreError(
         "cannot write the image to standard output",
         why="what reads it ended early" if reader_left else error.strerror or str(error),
-        fix="look at what the reading program says" if reader_left else "",
+        fix="look at what the reading program says" if reader_left else "name a file with dest=",
     )
 
 

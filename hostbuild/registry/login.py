@@ -112,10 +112,21 @@ def _check(registry: str, user: str, secret: str) -> None:
         why, fix = "there is no password", "give it on standard input with --password-stdin"
     elif ":" in user:
         why, fix = "a user name cannot hold a colon (RFC 7617)", "write the user name alone"
+    elif not _is_utf8(user + secret):
+        why, fix = "user name or password is not UTF-8, as logins are sent", "write it in UTF-8"
     elif any(not character.isprintable() for character in user + secret):
         why, fix = "user name or password holds a character that cannot be typed", "take line ends away"
     if why:
         raise UsageError(f"cannot log in to {registry}", why=why, fix=fix)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether no byte in it had to be escaped when it was read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _path(access: Access) -> str:

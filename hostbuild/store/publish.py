@@ -62,11 +62,11 @@ def stage_beside(destination: str) -> StagedDirectory:
     parent, name = os.path.split(os.path.realpath(destination))
     prefix = f".{name[:48]}.hostbuild-"
     with Explaining("make a directory", parent):
-        os.makedirs(parent, exist_ok=True)
+        _make(parent)
         _clean_beside(parent, prefix)
         while True:
             holder = os.path.join(parent, prefix + os.urandom(8).hex())
-            os.mkdir(holder, 0o700)
+            _make(holder, 0o700)
             try:
                 lock = lock_new_file(os.path.join(holder, "lock"))
             except BaseException:
@@ -74,6 +74,30 @@ def stage_beside(destination: str) -> StagedDirectory:
                 raise
             if lock is not None:
                 return StagedDirectory(holder, lock)
+
+
+def _make(path: str, mode: int | None = None) -> None:
+    """Make one new directory with `mode`, or without it all that miss. Raises `OSError`.
+
+    The kernel's own file systems (/proc) say "no such file" of any name in them that is not theirs; where
+    the directory above is there, that is no sign of a directory that somebody removed. `StoreError` then.
+    """
+    try:
+        if mode is None:
+            os.makedirs(path, exist_ok=True)
+        else:
+            os.mkdir(path, mode)
+    except FileNotFoundError as error:
+        above = os.path.dirname(path)
+        while mode is None and not os.path.isdir(above):
+            above = os.path.dirname(above)
+        if not os.path.isdir(above):
+            raise
+        raise StoreError(
+            f'cannot make files in "{above}"',
+            why="this file system takes no files that it has not made itself",
+            fix="choose another place with --cache-dir or --build-dir",
+        ) from error
 
 
 def is_replaceable(path: str) -> str:

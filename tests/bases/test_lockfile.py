@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from hostbuild.bases.lockfile import LOCK_FILE, read_lock, write_lock
 from hostbuild.errors import SettingsError, StoreError
+from hostbuild.store import syncing
+from tests.store.helpers import failing
 
 A = "sha256:" + "a" * 64
 B = "sha256:" + "b" * 64
@@ -58,3 +61,13 @@ def test_what_is_no_lock_file_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=LOCK_FILE):
         write_lock(str(tmp_path / "absent"), "x.example/a:1", A)
+
+
+def test_advice_for_a_read_only_source_names_no_flag_that_moves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "write_new_file", failing(errno.EROFS))
+    with pytest.raises(StoreError, match="read-only") as caught:
+        write_lock(str(tmp_path), "x.example/a:1", A)
+    assert f"--lock needs to write into {tmp_path}" in caught.value.fix
+    assert "--cache-dir" not in caught.value.fix

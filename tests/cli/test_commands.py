@@ -179,12 +179,40 @@ def test_index_create_with_tags_and_dry_run(joins: Played, capsys: Out, tmp_path
     assert (tmp_path / "d").read_text() == "old"
 
 
+def stream_of(data: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
+
+
+def test_a_password_that_is_not_utf8(
+    logins: Played, capsys: Out, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "stdin", stream_of(b"s3cr\xe9t\n"))
+    assert main.run(["login", "r.example", "-u", "me", "--password-stdin", "-v"]) == 2
+    monkeypatch.setattr(sys, "stdin", Untypable())
+    assert main.run(["login", "r.example"]) == 2
+    shown = capsys.readouterr()
+    assert "error: the password is not UTF-8" in shown.err
+    assert "error: what was typed is not UTF-8" in shown.err
+    assert "s3cr" not in shown.err.replace("--password-stdin", "")
+    assert logins.words == ()
+
+
+class Untypable:
+    """A terminal in another encoding."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        return b"s3cr\xe9t".decode()
+
+
 def test_login_reads_the_password_from_standard_input(
     logins: Played, capsys: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOSTBUILD_CREDS", "nobody asks for this")
     for text in ("s3cret", "s3cret\n", "s3cret\r\n"):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        monkeypatch.setattr(sys, "stdin", stream_of(text.encode()))
         assert main.run(["login", "https://r.example:5000/", "-u", "me", "--password-stdin"]) == 0
         assert logins.words[1:] == ("r.example:5000", "me", "s3cret")
     shown = capsys.readouterr()
@@ -217,7 +245,7 @@ def test_login_with_a_password_in_argv_warns(logins: Played, capsys: Out) -> Non
 def test_login_without_what_it_needs(
     logins: Played, capsys: Out, monkeypatch: pytest.MonkeyPatch, flags: list[str], text: str, advice: str
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    monkeypatch.setattr(sys, "stdin", stream_of(text.encode()))
     assert main.run(["login", "r.example", *flags]) == 2
     shown = capsys.readouterr()
     assert advice in shown.err.partition("fix:")[2]
@@ -281,7 +309,7 @@ def test_logout_says_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: Out) -
 
 def test_login_reaches_the_real_room(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing listens there: the error is the registry room's, and tells no secret."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO("s3cret"))
+    monkeypatch.setattr(sys, "stdin", stream_of(b"s3cret"))
     code = main.run(
         ["login", "127.0.0.1:1", "-u", "me", "--password-stdin", "--retry-time", "0", "--authfile", "a"]
     )

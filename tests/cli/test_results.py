@@ -41,9 +41,14 @@ def test_metadata_has_buildx_keys_and_our_own() -> None:
             for platform in ("linux/amd64", "linux/arm64")
         },
         "hostbuild.reference": f"registry.example/team/app@{INDEX}",
+        "hostbuild.sparse": False,
         "hostbuild.status": "built",
         "image.name": "registry.example/team/app:v1",
     }
+
+
+def test_a_layout_that_lacks_layers_is_sparse() -> None:
+    assert metadata_of(result("linux/amd64")._replace(absent=(MANIFEST,)))["hostbuild.sparse"] is True
 
 
 def test_one_platform_has_a_configs_digest_and_it_is_the_images_id() -> None:
@@ -200,6 +205,20 @@ def test_a_file_that_fails_later_leaves_nothing_half_made(files: ResultFiles, tm
     with pytest.raises(StoreError, match="--metadata-file"):
         write(files)
     assert {path.name for path in tmp_path.iterdir()} == {"m.json"}
+
+
+def test_what_belongs_to_hostbuild_is_no_place_for_an_answer(tmp_path: Path) -> None:
+    """Links are followed, and a directory with a longer name is another one."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/version").write_text("1")
+    (tmp_path / "link").symlink_to("cache")
+    for name in ("cache/version", "link/version", "cache/new/file", "link"):
+        with pytest.raises(StoreError, match="own directory") as caught:
+            ResultFiles(digest=str(tmp_path / name)).prepare(private=[str(tmp_path / "link")])
+        assert "--digestfile" in caught.value.what
+        assert caught.value.fix
+    assert (tmp_path / "cache/version").read_text() == "1"
+    ResultFiles(digest=str(tmp_path / "cached")).prepare(private=[str(tmp_path / "cache")])
 
 
 def test_two_results_in_one_place_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +120,41 @@ def test_a_full_standard_output_is_one_error(
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert "Exception ignored" not in done.stderr
+
+
+def test_a_tar_that_nobody_takes_is_one_error(hostbuild: Hostbuild, root: Path) -> None:
+    """What Python holds back of it must not fail once more when the interpreter ends."""
+    assert hostbuild("build", root, *ONE).code == 0
+    command = [sys.executable, "-m", "hostbuild", "build", str(root), *ONE, "-q", "-o", "type=docker,dest=-"]
+    reading, broken = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        for stdout, why in ((full, "No space left"), (broken, "what reads it ended early")):
+            done = subprocess.run(
+                command,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=hostbuild.environment({"PYTHONUNBUFFERED": None}),
+                cwd=root,
+                check=False,
+            )
+            first, second, third = done.stderr.splitlines()
+            assert (done.returncode, first) == (1, "error: cannot write the image to standard output")
+            assert (why in second, third.startswith("  fix: ")) == (True, True)
+    finally:
+        os.close(full)
+        os.close(broken)
+
+
+def test_nor_is_it_a_place_for_what_push_says(hostbuild: Hostbuild, root: Path) -> None:
+    assert hostbuild("build", root, *ONE).code == 0
+    for place in (hostbuild.cache / "version", root / ".func/.gitignore"):
+        before = place.read_bytes()
+        pushed = hostbuild("push", root, "127.0.0.1:1/app", "--retry-time", "0", "--digestfile", place)
+        pushed.fails(1, "hostbuild's own directory")
+        assert place.read_bytes() == before
+    version = hostbuild.cache / "version"
+    joined = hostbuild("index", "create", "127.0.0.1:1/app", "127.0.0.1:1/a", "--digestfile", version)
+    joined.fails(1, "hostbuild's own directory")

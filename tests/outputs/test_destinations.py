@@ -115,6 +115,26 @@ def test_a_socket_and_a_terminal_are_no_places(tmp_path: Path) -> None:
             os.close(each)
 
 
+@pytest.mark.parametrize("output", [docker("/proc/x.tar"), oci("/proc/x/y", tar=False)])
+def test_a_file_system_of_the_kernels_own(result: BuildResult, output: Output) -> None:
+    with pytest.raises(StoreError, match="takes no files") as caught:
+        write(result, output)
+    assert caught.value.what == 'cannot make files in "/proc"'
+    assert caught.value.fix == "choose another place with dest="
+
+
+def test_a_directory_that_was_removed_meanwhile(
+    result: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanish(path: str, mode: int = 0o777) -> None:
+        os.rmdir(tmp_path / "new")
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+    monkeypatch.setattr(publish, "os", FaultyOs(mkdir=vanish))
+    with pytest.raises(StoreError, match="does not exist any more"):
+        write(result, docker(tmp_path / "new/x.tar"))
+
+
 def test_pipes_and_devices_are_written_to(result: BuildResult, tmp_path: Path) -> None:
     write(result, docker(tmp_path / "x.tar"), docker("/dev/null"))
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)

@@ -235,6 +235,7 @@ def test_a_broken_file_is_said_before_the_network(place: Place) -> None:
         ("a:b", "secret", "colon"),
         ("joe", "hunter2\n", "cannot be typed"),
         ("jo\x00e", "secret", "cannot be typed"),
+        ("joe", "hunter2\udce9", "not UTF-8"),
     ],
 )
 def test_what_cannot_be_a_login(place: Place, user: str, secret: str, why: str) -> None:
