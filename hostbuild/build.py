@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, BinaryIO
 
+from hostbuild.bases import Network
 from hostbuild.errors import UsageError
 from hostbuild.model import BuildRequest, BuildResult, Event, EventCallback, PlatformResult, ignore_event
 from hostbuild.observer import Observer
@@ -43,22 +44,23 @@ def build(
     left behind, and `last` names what it named before.
     """
     cache = Cache(request.cache_dir)
-    observer = Observer(request, cache, on_event)
-    subject = observer.study()
-    builds = BuildDir(_build_directory(request, subject.root))
-    if request.outputs:
-        from hostbuild.outputs import check_destinations
+    with Network(request.access, on_event) as network:
+        observer = Observer(request, cache, network)
+        subject = observer.study()
+        builds = BuildDir(_build_directory(request, subject.root))
+        if request.outputs:
+            from hostbuild.outputs import check_destinations
 
-        check_destinations(request.outputs, private=(cache.root, builds.places.root))
-    result = find_complete(subject, builds) or find_sparse(subject, builds)
-    if result is None:
-        result = make_complete(subject, builds, cache, observer, on_event)
-    if result.status == "up-to-date":
-        for warning in subject.warnings:
-            on_event(Event("warning", warning))
-        on_event(Event("info", f"{subject.references[0].familiar} is up to date"))
-    if request.outputs:
-        hand_out(result, subject, builds, cache, on_event, stdout=stdout)
+            check_destinations(request.outputs, private=(cache.root, builds.places.root))
+        result = find_complete(subject, builds) or find_sparse(subject, builds)
+        if result is None:
+            result = make_complete(subject, builds, cache, observer, network)
+        if result.status == "up-to-date":
+            for warning in subject.warnings:
+                on_event(Event("warning", warning))
+            on_event(Event("info", f"{subject.references[0].familiar} is up to date"))
+        if request.outputs:
+            hand_out(result, subject, builds, cache, network, stdout=stdout)
     return result
 
 
@@ -67,7 +69,8 @@ def explain(request: BuildRequest, on_event: EventCallback = ignore_event) -> Ex
     from hostbuild.explaining import explain_subject
 
     cache = Cache(request.cache_dir)
-    subject = Observer(request, cache, on_event).study()
+    with Network(request.access, on_event) as network:
+        subject = Observer(request, cache, network).study()
     builds = BuildDir(_build_directory(request, subject.root))
     complete = not request.no_cache and builds.find(subject.plan.build_id) is not None
     found = complete or find_sparse(subject, builds) is not None
@@ -79,7 +82,7 @@ def hand_out(
     subject: BuildSubject,
     builds: BuildDir,
     cache: Cache,
-    on_event: EventCallback,
+    network: Network,
     *,
     stdout: BinaryIO | None,
 ) -> None:
@@ -88,8 +91,8 @@ def hand_out(
     from hostbuild.pushing import push_result
 
     with builds.pin(result.build_id) or nullcontext():  # a cleaner must not take it away meanwhile
-        write_outputs(result, subject, builds, on_event, stdout=stdout)
-        push_result(result, subject, cache, on_event)
+        write_outputs(result, subject, network.on_event, stdout=stdout)
+        push_result(result, subject, cache, network)
 
 
 def _build_directory(request: BuildRequest, root: str) -> str:
@@ -127,7 +130,7 @@ def find_sparse(subject: BuildSubject, builds: BuildDir) -> BuildResult | None:
 
 
 def make_complete(
-    subject: BuildSubject, builds: BuildDir, cache: Cache, observer: Observer, on_event: EventCallback
+    subject: BuildSubject, builds: BuildDir, cache: Cache, observer: Observer, network: Network
 ) -> BuildResult:
     """Make the build, or wait for whoever makes it and take that. Raises BuildInProgressError and others."""
     # Imported here: a build with nothing to do must end before these would be loaded.
@@ -142,11 +145,12 @@ def make_complete(
     from hostbuild.record import reason_for
 
     request, started = subject.request, time.time()
-    below = look_below(subject, cache, on_event)
+    on_event = network.on_event
+    below = look_below(subject, cache, network)
     if subject.push_targets:
         from hostbuild.pushing import check_targets
 
-        check_targets(subject, on_event)
+        check_targets(subject, network)
     build_id = subject.sparse_id if below.sparse else subject.plan.build_id
     with builds.begin(
         build_id,

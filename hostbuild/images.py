@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
-from hostbuild.bases import BasePlatform
+from hostbuild.bases import BasePlatform, Network
 from hostbuild.bases.layers import missing_layers
 from hostbuild.errors import BuildTimeoutError, UsageError
 from hostbuild.jobs import PlatformTask, layer_event, summaries, write_tree
@@ -42,7 +42,7 @@ class Below(NamedTuple):
         return bool(base and not self.sparse and missing_layers(cache, (layer for layer, _ in base.layers())))
 
 
-def look_below(subject: BuildSubject, cache: Cache, tell: EventCallback) -> Below:
+def look_below(subject: BuildSubject, cache: Cache, network: Network) -> Below:
     """The base's image for each platform; sparse where a push needs none of its bytes (`may_stay_sparse`).
 
     Raises BaseImageError, OfflineError, and the errors of registries.
@@ -51,7 +51,7 @@ def look_below(subject: BuildSubject, cache: Cache, tell: EventCallback) -> Belo
         return Below((None,) * len(subject.platforms))
     from hostbuild.bases.images import open_base
 
-    images = open_base(subject.base, subject.platforms, cache, subject.request.access, tell)
+    images = open_base(subject.base, subject.platforms, cache, network)
     layers = [layer for image in images for layer, _ in image.layers()]
     return Below(images, sparse=subject.may_stay_sparse and bool(missing_layers(cache, layers)))
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hostbuild.bases import NO_BASE, Base, BasePlatform
-from hostbuild.bases.layers import BaseLayers, layers_fetched, missing_layers
+from hostbuild.bases import NO_BASE, Base, BasePlatform, Network
+from hostbuild.bases.layers import BaseLayers, missing_layers
 from hostbuild.errors import CorruptBlobError
 from hostbuild.languages import get
 from hostbuild.languages.base import PlatformJob, Tree
@@ -95,8 +95,9 @@ def _base_fetched(task: PlatformTask, cache: Cache, context: WorkerContext) -> I
         for layer in layers:
             discard_damaged(cache, layer.digest, layer.size)
     with (
-        BaseLayers(task.base, cache, task.access, context.emit) as source,
-        layers_fetched(source, missing_layers(cache, layers)),
+        Network(task.access, context.emit) as network,
+        BaseLayers(task.base, cache, network) as source,
+        source.fetched(missing_layers(cache, layers)),
     ):
         yield
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
-from hostbuild.errors import InvalidValueError, UsageError
+from hostbuild.errors import CorruptBlobError, InvalidValueError, UsageError
 from hostbuild.model import Access, EventCallback, ignore_event
 from hostbuild.oci.annotations import parse_annotations
 from hostbuild.oci.compose import compose_index
@@ -52,8 +55,11 @@ def create_index(
     first = Reference.parse_tagged(target)
     targets = (first, *(Reference.parse_tagged(tag) for tag in tags))
     wanted = parse_annotations(annotations)
-    with Registries(access, on_event=on_event) as registries:
-        content = _Content()
+    with (
+        tempfile.TemporaryDirectory(prefix="hostbuild-") as directory,
+        Registries(access, on_event=on_event) as registries,
+    ):
+        content = _Content(directory)
         children: list[Descriptor] = []
         for text in sources:
             children += content.children(registries.repository(_source(text, first)))
@@ -82,7 +88,8 @@ def _once(children: Sequence[Descriptor]) -> Iterator[Descriptor]:
 class _Content:
     """What the sources are, for a push: documents here, blobs where they came from."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
         self.documents: dict[Digest, bytes] = {}
         self._homes: dict[Digest, Repository] = {}
 
@@ -122,11 +129,32 @@ class _Content:
         return self.documents[descriptor.digest]
 
     def open(self, descriptor: Descriptor, offset: int) -> BinaryIO:
-        """A blob from `offset` on, fetched to a temporary file."""
-        stream = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-        self._homes[descriptor.digest].fetch(descriptor, stream.write)
+        """A blob from `offset` on, fetched once to a temporary file."""
+        path = os.path.join(self._directory, descriptor.digest.hex)
+        if not os.path.exists(path):
+            self._fetch(descriptor, path)
+        stream = io.BufferedReader(io.FileIO(path))
         stream.seek(offset)
         return stream
+
+    def _fetch(self, descriptor: Descriptor, path: str) -> None:
+        """Verified before it has its name: a push may open it again, after a break."""
+        home = self._homes[descriptor.digest]
+        hasher = hashlib.new(descriptor.digest.algorithm)
+        with open(f"{path}.part", "wb") as stream:
+
+            def write(data: bytes) -> None:
+                hasher.update(data)
+                stream.write(data)
+
+            home.fetch(descriptor, write)
+        if hasher.hexdigest() != descriptor.digest.hex:
+            raise CorruptBlobError(
+                f"blob {descriptor.digest} is not what was expected",
+                why=f"bytes with the digest {hasher.hexdigest()} came from {home.reference.name}",
+                fix="try again; if it happens again, that registry's image is damaged",
+            )
+        os.rename(f"{path}.part", path)
 
     def origins(self, descriptor: Descriptor) -> tuple[Reference, ...]:
         """The repository that has a blob."""

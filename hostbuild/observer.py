@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hostbuild.bases import NO_BASE, Base, parse_base
+from hostbuild.bases import NO_BASE, Base, Network, parse_base
 from hostbuild.errors import SourceChangedError, ToolMissingError
-from hostbuild.model import BuildRequest, EventCallback
+from hostbuild.model import BuildRequest
 from hostbuild.oci.platform import Platform
 from hostbuild.plan import Difference, compare, key_of
 from hostbuild.project import BuildSubject, study
@@ -21,11 +21,11 @@ _GIT_OUTPUT = 64 * 1024 * 1024
 class Observer:
     """Studies one request; remembers what files were, and the versions of tools from run to run."""
 
-    def __init__(self, request: BuildRequest, cache: Cache, on_event: EventCallback) -> None:
+    def __init__(self, request: BuildRequest, cache: Cache, network: Network) -> None:
         self._request = request
         self._cache = cache
         self._digests = FileDigests()
-        self._bases = _Bases(request, cache, on_event)
+        self._bases = _Bases(request, cache, network)
         self._memo: Mapping[str, str] = {}
 
     def study(self) -> BuildSubject:
@@ -59,10 +59,10 @@ class Observer:
 class _Bases:
     """Base images for one request: each name is resolved once, so that both looks see the same."""
 
-    def __init__(self, request: BuildRequest, cache: Cache, on_event: EventCallback) -> None:
+    def __init__(self, request: BuildRequest, cache: Cache, network: Network) -> None:
         self._request = request
         self._cache = cache
-        self._on_event = on_event
+        self._network = network
         self._found: dict[str, Base] = {}
 
     def resolve(self, text: str, root: str) -> Base:
@@ -75,14 +75,14 @@ class _Bases:
 
             request = self._request
             wish = Wish(root, request.pull, request.lock, request.locked)
-            self._found[text] = resolve_base(name, wish, self._cache, request.access, self._on_event)
+            self._found[text] = resolve_base(name, wish, self._cache, self._network)
         return self._found[text]
 
     def platforms(self, base: Base) -> tuple[Platform, ...]:
         """All Linux platforms that the base has: see `bases.images.platforms_of`, whose errors it raises."""
         from hostbuild.bases.images import platforms_of
 
-        return platforms_of(base, self._cache, self._request.access, self._on_event)
+        return platforms_of(base, self._cache, self._network)
 
 
 def _capture(argv: Sequence[str], cwd: str, environment: Mapping[str, str]) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from hostbuild.bases import NO_BASE, Base, parse_base
+from hostbuild.bases import NO_BASE, Base, Network, parse_base
 from hostbuild.errors import CorruptBlobError, SourceError, UsageError
 from hostbuild.local import guess_kind, open_local
 from hostbuild.model import Access, BuildResult, Event, EventCallback, ignore_event
@@ -15,7 +15,7 @@ from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.media_types import OCI_INDEX
 from hostbuild.oci.reference import Reference
-from hostbuild.registry import Pushed, Registries, push
+from hostbuild.registry import Pushed, push
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def push_result(
-    result: BuildResult, subject: BuildSubject, cache: Cache, on_event: EventCallback
+    result: BuildResult, subject: BuildSubject, cache: Cache, network: Network
 ) -> tuple[Pushed, ...]:
     """Push what a build gave to every reference that its outputs name; nothing where none is to be pushed.
 
@@ -35,7 +35,6 @@ def push_result(
     outputs = [output for output in subject.request.outputs if output.push]
     if not outputs:
         return ()
-    access = subject.request.access
     root = Descriptor(OCI_INDEX, Digest.parse(result.index_digest), result.index_size)
     done: list[Pushed] = []
     with ExitStack() as stack:
@@ -47,9 +46,8 @@ def push_result(
         if result.absent:
             from hostbuild.bases.layers import BaseLayers
 
-            content.below = stack.enter_context(BaseLayers(subject.base, cache, access, on_event))
+            content.below = stack.enter_context(BaseLayers(subject.base, cache, network))
             content.cache = cache
-        registries = stack.enter_context(Registries(access, on_event=on_event))
         for by_digest in (False, True):
             named = [output for output in outputs if output.by_digest == by_digest]
             targets = dict.fromkeys(
@@ -59,22 +57,26 @@ def push_result(
             )
             if targets:
                 pushed = push(
-                    registries, root, content, tuple(targets), by_digest=by_digest, on_event=on_event
+                    network.registries,
+                    root,
+                    content,
+                    tuple(targets),
+                    by_digest=by_digest,
+                    on_event=network.on_event,
                 )
-                _tell(pushed, on_event, by_digest=by_digest)
+                _tell(pushed, network.on_event, by_digest=by_digest)
                 done += pushed
     return tuple(done)
 
 
-def check_targets(subject: BuildSubject, on_event: EventCallback) -> None:
+def check_targets(subject: BuildSubject, network: Network) -> None:
     """Ask each registry that the result is to go to, before minutes are spent on it.
 
     Raises AuthenticationError, UnreachableError, TlsError and the other errors of registries.
     """
-    with Registries(subject.request.access, on_event=on_event) as registries:
-        for target in {each.name: each for each in subject.push_targets}.values():
-            nothing = Descriptor(OCI_INDEX, Digest.of(b""), 0)
-            registries.repository(target).holds(target.tag or str(target.digest), nothing)
+    nothing = Descriptor(OCI_INDEX, Digest.of(b""), 0)
+    for target in {each.name: each for each in subject.push_targets}.values():
+        network.repository(target).holds(target.tag or str(target.digest), nothing)
 
 
 def push_place(
@@ -102,10 +104,17 @@ def push_place(
     )
     with (
         _naming(place),
-        _image_at(place, access, cache_dir, on_event) as content,
-        Registries(access, on_event=on_event) as registries,
+        Network(access, on_event) as network,
+        _image_at(place, cache_dir, network) as content,
     ):
-        done = push(registries, content.image.root, content, targets, by_digest=by_digest, on_event=on_event)
+        done = push(
+            network.registries,
+            content.image.root,
+            content,
+            targets,
+            by_digest=by_digest,
+            on_event=network.on_event,
+        )
     _tell(done, on_event, by_digest=by_digest)
     return tuple(done)
 
@@ -122,7 +131,7 @@ def _naming(place: str) -> Iterator[None]:
 
 
 @contextmanager
-def _image_at(place: str, access: Access, cache_dir: str, on_event: EventCallback) -> Iterator[_Content]:
+def _image_at(place: str, cache_dir: str, network: Network) -> Iterator[_Content]:
     builds = BuildDir(os.path.join(place, ".func"))
     if os.path.isdir(place) and not os.path.lexists(os.path.join(place, "oci-layout")):
         build_id = builds.newest()
@@ -147,9 +156,9 @@ def _image_at(place: str, access: Access, cache_dir: str, on_event: EventCallbac
                 from hostbuild.bases.layers import BaseLayers
                 from hostbuild.settings.load import default_cache_dir
 
-                content.cache = Cache(cache_dir or default_cache_dir(access.environment))
+                content.cache = Cache(cache_dir or default_cache_dir(network.access.environment))
                 below = Base(parse_base(base), "", str(record["base"]["digest"]))
-                content.below = stack.enter_context(BaseLayers(below, content.cache, access, on_event))
+                content.below = stack.enter_context(BaseLayers(below, content.cache, network))
             yield content
         return
     with open_local(guess_kind(place), place) as image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hostbuild.bases.naming import SCRATCH, BaseName, parse_base
+from hostbuild.bases.network import Network
 from hostbuild.bases.values import NO_BASE, Base, BasePlatform
 
-__all__ = ["NO_BASE", "SCRATCH", "Base", "BaseName", "BasePlatform", "parse_base"]
+__all__ = ["NO_BASE", "SCRATCH", "Base", "BaseName", "BasePlatform", "Network", "parse_base"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from hostbuild.bases.fetching import fetch_blob
 from hostbuild.bases.naming import open_place
+from hostbuild.bases.network import Network
 from hostbuild.bases.values import Base
 from hostbuild.errors import BaseImageError, CorruptBlobError, OfflineError, StoreError
-from hostbuild.model import Access, EventCallback
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.json import MAX_DOCUMENT
@@ -34,13 +34,12 @@ class Documents(Protocol):
 
 
 @contextmanager
-def documents_of(base: Base, cache: Cache, access: Access, on_event: EventCallback) -> Iterator[Documents]:
-    """The documents of a base that is in a registry, or on this machine; connections end with the block."""
-    with ExitStack() as stack:
-        if base.source.kind == "registry":
-            yield _RegistryDocuments(base, cache, access, on_event, stack)
-            return
-        image = stack.enter_context(open_place(base.source))
+def documents_of(base: Base, cache: Cache, network: Network) -> Iterator[Documents]:
+    """The documents of a base that is in a registry, or on this machine."""
+    if base.source.kind == "registry":
+        yield _RegistryDocuments(base, cache, network)
+        return
+    with open_place(base.source) as image:
         if str(image.root.digest) != base.digest:
             raise BaseImageError(
                 f"the base image {base.source} was changed while it was being read", fix="build again"
@@ -64,15 +63,10 @@ class _LocalDocuments:
 class _RegistryDocuments:
     """Documents of a base in a registry. What the cache has is not asked for: no connection is made then."""
 
-    def __init__(
-        self, base: Base, cache: Cache, access: Access, on_event: EventCallback, stack: ExitStack
-    ) -> None:
+    def __init__(self, base: Base, cache: Cache, network: Network) -> None:
         self._base = base
         self._cache = cache
-        self._access = access
-        self._on_event = on_event
-        self._stack = stack
-        self._repository: Repository | None = None
+        self._network = network
 
     def top(self) -> tuple[Descriptor, bytes]:
         """By the digest alone; its size and media type are remembered beside it."""
@@ -108,7 +102,7 @@ class _RegistryDocuments:
                 )
             self._cache.blobs.put(data)
             return data
-        mirrored = bool(self._access.mirrors)
+        mirrored = bool(self._network.access.mirrors)
         fetch_blob(self._open("its config"), descriptor, self._cache, mirrored=mirrored)
         return self._cache.blobs.read(descriptor.digest, descriptor.size)
 
@@ -125,15 +119,10 @@ class _RegistryDocuments:
         return None
 
     def _open(self, what: str) -> Repository:
-        if self._access.offline:
+        if self._network.access.offline:
             raise OfflineError(
                 f"{what} is not in the cache: base image {self._base.source}",
                 why="--offline forbids to fetch it",
                 fix="build once without --offline",
             )
-        if self._repository is None:
-            from hostbuild.registry import Registries
-
-            registries = self._stack.enter_context(Registries(self._access, on_event=self._on_event))
-            self._repository = registries.repository(self._base.source.reference)
-        return self._repository
+        return self._network.repository(self._base.source.reference)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hostbuild.bases.documents import Documents, documents_of
+from hostbuild.bases.network import Network
 from hostbuild.bases.values import Base, BasePlatform
 from hostbuild.errors import BaseImageError
-from hostbuild.model import Access, EventCallback
 from hostbuild.oci.config import ImageConfig
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.index import Index
@@ -46,14 +46,14 @@ class _Child(NamedTuple):
 
 
 def open_base(
-    base: Base, platforms: Sequence[Platform], cache: Cache, access: Access, on_event: EventCallback
+    base: Base, platforms: Sequence[Platform], cache: Cache, network: Network
 ) -> tuple[BasePlatform, ...]:
     """The base's image for each platform, in their order; its documents are in the cache afterwards.
 
     Raises BaseImageError for a platform that it lacks and for formats that cannot be carried,
     OfflineError, InvalidDocumentError, and the errors of registries.
     """
-    with documents_of(base, cache, access, on_event) as documents:
+    with documents_of(base, cache, network) as documents:
         children = _told(list(_children(documents, base)), documents)
         chosen = {platform: best for platform in platforms if (best := _best(children, platform))}
         if len(chosen) < len(platforms):
@@ -61,9 +61,9 @@ def open_base(
         return tuple(_serve(base, platform, best, documents) for platform, best in chosen.items())
 
 
-def platforms_of(base: Base, cache: Cache, access: Access, on_event: EventCallback) -> tuple[Platform, ...]:
+def platforms_of(base: Base, cache: Cache, network: Network) -> tuple[Platform, ...]:
     """All Linux platforms that the base has, in its order. Raises as `open_base` does."""
-    with documents_of(base, cache, access, on_event) as documents:
+    with documents_of(base, cache, network) as documents:
         children = _told(list(_children(documents, base)), documents)
     found = dict.fromkeys(_bare(platform) for platform, _ in children if platform.os == "linux")
     if not found:

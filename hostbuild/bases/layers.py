@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from queue import Empty, SimpleQueue
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from hostbuild.bases.fetching import fetch_blob, refuse_larger_than_disk
 from hostbuild.bases.naming import open_place
+from hostbuild.bases.network import Network
 from hostbuild.bases.values import Base
+from hostbuild.crew import Crew
 from hostbuild.errors import CorruptBlobError, OfflineError
-from hostbuild.model import Access, Event, EventCallback
+from hostbuild.model import Event
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.plan import key_of
 from hostbuild.store.cache import Cache
@@ -41,16 +43,13 @@ def missing_layers(cache: Cache, layers: Iterable[Descriptor]) -> tuple[Descript
 
 
 class BaseLayers:
-    """Where a base's layers come from; opened when the first one is wanted, usable by several threads."""
+    """Where a base's layers come from; usable by several threads. A context manager."""
 
-    def __init__(self, base: Base, cache: Cache, access: Access, on_event: EventCallback) -> None:
+    def __init__(self, base: Base, cache: Cache, network: Network) -> None:
         self._base = base
         self._cache = cache
-        self._access = access
-        self._on_event = on_event
-        self._stack = ExitStack()
+        self._network = network
         self._opening = threading.Lock()
-        self._repository: Repository | None = None
         self._image: LocalImage | None = None
 
     def __enter__(self) -> Self:
@@ -59,12 +58,20 @@ class BaseLayers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End all connections; what is being fetched fails."""
         with self._opening:
-            self._stack.close()
+            if self._image is not None:
+                self._image.close()
+
+    @contextmanager
+    def fetched(self, layers: Iterable[Descriptor]) -> Iterator[None]:
+        """Fetch the layers on threads while the block runs, and wait for them at its end.
+
+        The first error stops the others and is raised at the end of the block; an error of the block
+        stops the fetching.
+        """
+        crew = Crew(PARALLEL, threading.Event(), self._network.close)
+        with crew.working(partial(self.fetch, layer) for layer in layers):
+            yield
 
     def fetch(self, layer: Descriptor) -> bool:
         """Bring one layer into the cache, verified; whether it had to be fetched.
@@ -84,7 +91,7 @@ class BaseLayers:
         _, made = self._cache.produce(
             key,
             make,
-            on_wait=lambda: self._on_event(
+            on_wait=lambda: self._network.on_event(
                 Event(
                     "waiting",
                     f"waiting for the base's layer {short}, which is being fetched for another image",
@@ -100,16 +107,16 @@ class BaseLayers:
             nonlocal told
             if (now := time.monotonic()) - told >= _TELL_EVERY:
                 told = now
-                self._on_event(_progress(layer, done))
+                self._network.on_event(_progress(layer, done))
 
         if self._base.source.kind == "registry":
-            mirrored = bool(self._access.mirrors)
+            mirrored = bool(self._network.access.mirrors)
             repository = self._open_repository(layer)
             fetch_blob(repository, layer, self._cache, mirrored=mirrored, on_bytes=tell)
         else:
             self._copy(layer)
         seconds = time.monotonic() - begun
-        self._on_event(
+        self._network.on_event(
             Event(
                 "info",
                 f"base layer {str(layer.digest)[:19]} fetched in {seconds:.1f} s",
@@ -135,68 +142,21 @@ class BaseLayers:
             writer.commit(layer.digest, layer.size)
 
     def _open_repository(self, layer: Descriptor) -> Repository:
-        if self._access.offline:
+        if self._network.access.offline:
             raise OfflineError(
                 f"the layer {layer.digest} of the base image {self._base.source} is not in the cache",
                 why=f"--offline forbids to fetch its {layer.size} bytes",
                 fix="build once without --offline",
             )
-        with self._opening:
-            if self._repository is None:
-                from hostbuild.registry import Registries
-
-                registries = self._stack.enter_context(Registries(self._access, on_event=self._on_event))
-                self._repository = registries.repository(self._base.source.reference)
-            return self._repository
+        return self._network.repository(self._base.source.reference)
 
     def _open_image(self) -> LocalImage:
         with self._opening:
             if self._image is None:
-                self._image = self._stack.enter_context(open_place(self._base.source))
+                self._image = open_place(self._base.source)
             return self._image
 
 
 def _progress(layer: Descriptor, done: int) -> Event:
     data = {"step": "base", "done": done, "total": layer.size, "digest": str(layer.digest)}
     return Event("progress", "fetching the base image", data=data)
-
-
-@contextmanager
-def layers_fetched(source: BaseLayers, layers: Sequence[Descriptor]) -> Iterator[None]:
-    """Fetch the layers on threads while the block runs, and wait for them at its end.
-
-    The first error stops the others and is raised at the end of the block; an error of the block stops
-    the fetching.
-    """
-    wanted: SimpleQueue[Descriptor] = SimpleQueue()
-    for layer in layers:
-        wanted.put(layer)
-    faults: list[BaseException] = []
-
-    def work() -> None:
-        while not faults:
-            try:
-                source.fetch(wanted.get_nowait())
-            except Empty:
-                return
-            except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
-                faults.append(error)
-                source.close()
-
-    threads = [
-        threading.Thread(target=work, name=f"fetch-{number}", daemon=True)
-        for number in range(min(PARALLEL, len(layers)))
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    except BaseException as error:
-        faults.append(error)
-        source.close()
-        raise
-    finally:
-        for thread in threads:
-            thread.join()
-    if faults:
-        raise faults[0]

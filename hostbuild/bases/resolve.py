@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from hostbuild.bases.lockfile import LOCK_FILE, read_lock, write_lock
 from hostbuild.bases.naming import BaseName, open_place
+from hostbuild.bases.network import Network
 from hostbuild.bases.values import NO_BASE, Base
 from hostbuild.errors import BaseImageError, InvalidDigestError, OfflineError, UsageError
-from hostbuild.model import Access, EventCallback
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.reference import Reference
 from hostbuild.plan import key_of
@@ -26,7 +26,7 @@ class Wish(NamedTuple):
     locked: bool = False
 
 
-def resolve_base(name: BaseName, wish: Wish, cache: Cache, access: Access, on_event: EventCallback) -> Base:
+def resolve_base(name: BaseName, wish: Wish, cache: Cache, network: Network) -> Base:
     """The base that `name` means. A digest asks nobody; a tag asks its registry once (HEAD), or not at all.
 
     With `wish.lock` the answer is written to hostbuild.lock. Raises BaseImageError, OfflineError,
@@ -57,7 +57,7 @@ def resolve_base(name: BaseName, wish: Wish, cache: Cache, access: Access, on_ev
                 fix="leave --pull out, or renew the lock with --lock",
             )
         return Base(name, full, digest, f"locked in {LOCK_FILE}")
-    digest, how = _of_tag(reference, wish, cache, access, on_event)
+    digest, how = _of_tag(reference, wish, cache, network)
     if wish.lock:
         write_lock(wish.root, full, digest)
     return Base(name, full, digest, how)
@@ -76,17 +76,16 @@ def _locked(full: str, wish: Wish) -> str:
     return digest
 
 
-def _of_tag(
-    reference: Reference, wish: Wish, cache: Cache, access: Access, on_event: EventCallback
-) -> tuple[str, str]:
+def _of_tag(reference: Reference, wish: Wish, cache: Cache, network: Network) -> tuple[str, str]:
     """The digest of a tag, and where it comes from."""
     if wish.pull and wish.pull not in PULL_POLICIES:
         raise UsageError(f"--pull={wish.pull}: there is no such policy", fix="write always, missing or never")
     key = key_of("base tag", reference=str(reference))
-    if wish.pull in {"missing", "never"} or access.offline:
+    offline = network.access.offline
+    if wish.pull in {"missing", "never"} or offline:
         if known := _known(cache.keys.get(key)):
             return known, "as it was pulled before"
-        if access.offline:
+        if offline:
             raise OfflineError(
                 f"what the base image {reference.familiar} is, is not in the cache",
                 why="--offline forbids to ask its registry",
@@ -98,12 +97,9 @@ def _of_tag(
                 why="--pull=never forbids to ask its registry",
                 fix="use --pull=missing",
             )
-    from hostbuild.registry import Registries
-
-    with Registries(access, on_event=on_event) as registries:
-        repository = registries.repository(reference)
-        found = repository.head(reference.tag)
-        digest = str(found.digest) if found else str(repository.manifest(reference.tag)[0].digest)
+    repository = network.repository(reference)
+    found = repository.head(reference.tag)
+    digest = str(found.digest) if found else str(repository.manifest(reference.tag)[0].digest)
     if _known(cache.keys.get(key)) != digest:
         cache.keys.put(key, {"digest": digest})
     return digest, f"as {reference.registry} has it now"

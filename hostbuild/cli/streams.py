@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ def settle() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
     if sys.stderr is None:  # closed by the caller: what would be said there is lost
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open as long as the process
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", write_through=True)
     if not isinstance(sys.stderr, Forgiving):
         sys.stderr = cast("TextIO", Forgiving(sys.stderr))
 

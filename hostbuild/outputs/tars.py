@@ -89,7 +89,7 @@ def _document(path: str, data: bytes) -> Entry:
 def _open_blob(layout: str, digest: Digest, size: int) -> BinaryIO:
     path = os.path.join(layout, blob_path(digest))
     try:
-        stream = open(path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        stream = io.FileIO(path)
     except OSError as error:
         raise StoreError(
             f"blob {digest} of the build cannot be read", why=error.strerror or str(error), fix=_FIX

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from hostbuild.errors import InvalidPlatformError, StoreError, UsageError
 from hostbuild.model import BuildResult, Event, EventCallback, Output, PlatformResult
@@ -27,9 +26,6 @@ from hostbuild.store.failures import Explaining
 from hostbuild.store.layout import LayoutBlobs, write_layout
 from hostbuild.store.publish import publish_directory, stage_beside
 
-if TYPE_CHECKING:
-    from hostbuild.store.builds import BuildDir
-
 #: An event tells how far a tar file is after so many bytes.
 _TELL_EVERY = 64 << 20
 
@@ -37,13 +33,14 @@ _TELL_EVERY = 64 << 20
 def write_outputs(
     result: BuildResult,
     subject: BuildSubject,
-    builds: BuildDir,
     on_event: EventCallback,
     *,
     stdout: BinaryIO | None = None,
     host: Platform | None = None,
 ) -> None:
     """Write the outputs of type oci and docker from the result's layout; `stdout` takes what has dest=-.
+
+    The caller keeps the build from being cleaned meanwhile (`BuildDir.pin`).
 
     Each file or directory is whole, or as it was before; a stream is as far as it came. One build gives
     the same bytes every time, but that the manifest.json of a type=docker names the image of one
@@ -62,13 +59,12 @@ def write_outputs(
             why=f"{len(result.absent)} layers of its base are in the registry only",
             fix="build it with this output, so that they are fetched",
         )
-    with builds.pin(result.build_id) or nullcontext():  # a cleaner must not take it away meanwhile
-        for output in outputs:
-            if is_tar(output):
-                _tar(result, output, stdout, host or _this_machine(), on_event)
-            else:
-                _layout_directory(result, output.destination)
-            on_event(Event("info", f"wrote {_what(output)}"))
+    for output in outputs:
+        if is_tar(output):
+            _tar(result, output, stdout, host or _this_machine(), on_event)
+        else:
+            _layout_directory(result, output.destination)
+        on_event(Event("info", f"wrote {_what(output)}"))
 
 
 def _what(output: Output) -> str:

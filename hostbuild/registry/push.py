@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
 
+from hostbuild.crew import Crew
 from hostbuild.errors import HostbuildError, UsageError
 from hostbuild.model import Event, EventCallback, ignore_event
 from hostbuild.registry.contents import Blob, Contents, Node, blobs_of, read_verified
-from hostbuild.registry.crew import Crew
 from hostbuild.registry.progress import STEP, Progress, short, summary, watched
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import Any, NamedTuple
 
+from hostbuild.crew import Crew
 from hostbuild.errors import OfflineError, WheelError
 from hostbuild.model import Access, Event, EventCallback, ignore_event
 from hostbuild.oci.digest import Digest
@@ -119,48 +120,22 @@ class _Job:
         return CachedWheel(source.filename, digest, size, self._cache.blobs.path(digest), False)
 
     def fetch_all(self, sources: Sequence[WheelSource]) -> dict[Digest | str, CachedWheel]:
-        """Fetch on threads, and wait for them; the first error is raised when all have ended."""
+        """Fetch on threads, and wait for them; the first error stops the others and is raised."""
         from hostbuild.http import Transport
 
         begun = time.monotonic()
-        wanted: SimpleQueue[WheelSource] = SimpleQueue()
-        for source in sources:
-            wanted.put(source)
         fetched: dict[Digest | str, CachedWheel] = {}
-        faults: list[BaseException] = []
         tally = Tally(self._on_event, sum(source.size or 0 for source in sources))
         with Transport(self._access, on_event=self._on_event, pool=PARALLEL) as transport:
             reach = Reach(transport, self._credentials, self._on_event)
 
-            def work() -> None:
-                while not faults:
-                    try:
-                        source = wanted.get_nowait()
-                        place = Place.parse(source.location, reach)
-                        fetched[source.digest or source.location] = self._fetch(source, place, tally)
-                    except Empty:
-                        return
-                    except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
-                        faults.append(error)
-                        transport.close()
+            def fetch(source: WheelSource) -> None:
+                place = Place.parse(source.location, reach)
+                fetched[source.digest or source.location] = self._fetch(source, place, tally)
 
-            threads = [
-                threading.Thread(target=work, name=f"wheel-{number}", daemon=True)
-                for number in range(min(PARALLEL, len(sources)))
-            ]
-            for thread in threads:
-                thread.start()
-            try:
-                for thread in threads:
-                    thread.join()
-            except BaseException as error:
-                faults.append(error)
-                transport.close()
-                for thread in threads:
-                    thread.join()
-                raise
-        if faults:
-            raise faults[0]
+            Crew(PARALLEL, threading.Event(), transport.close).run(
+                partial(fetch, source) for source in sources
+            )
         self._tell(list(fetched.values()), time.monotonic() - begun)
         return fetched
 

@@ -30,20 +30,20 @@ from pathlib import Path
 
 PULL = """
 import sys
-from hostbuild.bases import parse_base
+from hostbuild.bases import Network, parse_base
 from hostbuild.bases.images import open_base
-from hostbuild.bases.layers import BaseLayers, layers_fetched, missing_layers
+from hostbuild.bases.layers import BaseLayers, missing_layers
 from hostbuild.bases.resolve import Wish, resolve_base
-from hostbuild.model import Access, ignore_event
+from hostbuild.model import Access
 from hostbuild.oci.platform import Platform
 from hostbuild.store.cache import Cache
-cache, access = Cache(sys.argv[2]), Access()
-base = resolve_base(parse_base(sys.argv[1]), Wish("."), cache, access, ignore_event)
-image, = open_base(base, [Platform("linux", "amd64")], cache, access, ignore_event)
+cache, network = Cache(sys.argv[2]), Network(Access())
+base = resolve_base(parse_base(sys.argv[1]), Wish("."), cache, network)
+image, = open_base(base, [Platform("linux", "amd64")], cache, network)
 layers = [descriptor for descriptor, _ in image.layers()]
-with BaseLayers(base, cache, access, ignore_event) as source, \\
-        layers_fetched(source, missing_layers(cache, layers)):
+with BaseLayers(base, cache, network) as source, source.fetched(missing_layers(cache, layers)):
     pass
+network.close()
 """
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.bases import Base, parse_base
+from hostbuild.bases import Base, Network, parse_base
 from hostbuild.bases.images import open_base, platforms_of
 from hostbuild.bases.resolve import Wish, resolve_base
 from hostbuild.bases.values import BasePlatform
 from hostbuild.errors import BaseImageError, HostbuildError, InvalidPlatformError
-from hostbuild.model import DEFAULT_ACCESS, ignore_event
+from hostbuild.model import DEFAULT_ACCESS
 from hostbuild.oci.compose import ImageSpec, compose_image
 from hostbuild.oci.manifest import Manifest
 from hostbuild.oci.platform import Platform
@@ -23,12 +23,12 @@ from tests.rig.layout import INDEX
 
 def resolved(layout: Path, cache: Cache) -> Base:
     name = parse_base(f"oci:{layout}")
-    return resolve_base(name, Wish(str(layout)), cache, DEFAULT_ACCESS, ignore_event)
+    return resolve_base(name, Wish(str(layout)), cache, Network(DEFAULT_ACCESS))
 
 
 def opened(layout: Path, cache: Cache, *platforms: str) -> tuple[BasePlatform, ...]:
     wanted = [Platform.parse(each) for each in platforms]
-    return open_base(resolved(layout, cache), wanted, cache, DEFAULT_ACCESS, ignore_event)
+    return open_base(resolved(layout, cache), wanted, cache, Network(DEFAULT_ACCESS))
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_attestations_and_other_descriptions_are_passed_over(tmp_path: Path, cac
     described = {**image, "platform": platform_of("linux/amd64")}
     described["annotations"] = {"vnd.docker.reference.type": "attestation-manifest"}
     write_base(layout, ["linux/arm64"], extra=[attestation, described])
-    assert platforms_of(resolved(layout, cache), cache, DEFAULT_ACCESS, ignore_event) == (
+    assert platforms_of(resolved(layout, cache), cache, Network(DEFAULT_ACCESS)) == (
         Platform.parse("linux/arm64"),
     )
 
@@ -118,7 +118,7 @@ def test_an_index_that_names_the_type_of_its_images_is_one_of_images(tmp_path: P
 
 def test_all_platforms_are_the_linux_ones_in_order(tmp_path: Path, cache: Cache) -> None:
     layout = write_base(tmp_path / "base", ["linux/s390x", "windows/amd64", "linux/amd64", "linux/arm/v6"])
-    found = platforms_of(resolved(layout, cache), cache, DEFAULT_ACCESS, ignore_event)
+    found = platforms_of(resolved(layout, cache), cache, Network(DEFAULT_ACCESS))
     assert [str(each) for each in found] == ["linux/s390x", "linux/amd64", "linux/arm/v6"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.bases.base_images import finish, platform_of, put_image, write_base
 from tests.rig.builder import Hostbuild, make_source
 from tests.rig.layout import read_layout
+from tests.rig.oci_tools import run
 from tests.rig.sources import HELLO
 
 PLATFORMS = "linux/amd64,linux/arm64"
@@ -135,3 +137,33 @@ def test_an_environment_that_no_container_could_have_is_refused(
     finish(base, put_image(base, platform_of("linux/amd64"), config_fields=fields))
     result = hostbuild("build", source, "--base", f"oci:{base}", "--platform", "linux/amd64")
     result.fails(2, "environment")
+
+
+def test_a_docker_archive_is_a_base(hostbuild: Hostbuild, source: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    finish(base, put_image(base, platform_of("linux/amd64"), docker=True))
+    archive = tmp_path / "base.tar"
+    run("skopeo", "--insecure-policy", "copy", f"oci:{base}", f"docker-archive:{archive}:team/base:1")
+    build = ["--base", f"docker-archive:{archive}", "--platform", "linux/amd64"]
+    (image,) = hostbuild.build(source, *build).images.values()
+    assert [member.path for member in image.layers[0]] == ["base.txt"]
+    assert image.env["BASE"] == "1"
+    hostbuild("build", source, *build[:2]).fails(1, "has no linux/arm64, linux/arm/v7")
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar+zstd"])
+def test_a_layer_of_another_compression_is_carried_as_it_is(
+    hostbuild: Hostbuild, source: Path, tmp_path: Path, kind: str
+) -> None:
+    media_type = f"application/vnd.oci.image.layer.v1.{kind}"
+    base = write_base(tmp_path / "base", ["linux/amd64"], layer_type=media_type)
+    result = hostbuild("build", source, "--base", f"oci:{base}", "--platform", "linux/amd64")
+    assert result.code == 0, result.stderr
+    blobs = tmp_path / "src/.func/builds/last/oci/blobs/sha256"
+    documents = (path.read_bytes() for path in blobs.iterdir())
+    manifests = [json.loads(data) for data in documents if data.startswith(b"{")]
+    (first,) = {each["layers"][0]["mediaType"] for each in manifests if "layers" in each}
+    assert first == media_type
+    (digest,) = {each["layers"][0]["digest"] for each in manifests if "layers" in each}
+    there = base / "blobs" / digest.replace(":", "/")
+    assert (blobs / there.name).read_bytes() == there.read_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig import faults
 from tests.rig.builder import Hostbuild, make_source
 from tests.rig.fault_proxy import FaultProxy
 from tests.rig.layout import read_layout
@@ -165,6 +166,38 @@ def test_native_runners_push_by_digest_and_are_joined(
     puller.validate(f"{name}:v1")
     index = puller.manifest(f"{name}:v1")
     assert [each["platform"]["architecture"] for each in index["manifests"]] == ["amd64", "arm64"]
+
+
+def test_what_is_joined_from_another_registry_is_verified(
+    hostbuild: Hostbuild, source: Path, registry: Registry, tmp_path: Path
+) -> None:
+    there = hostbuild("build", source, *PLATFORMS, "-t", f"{registry.address}/app:v1", "--push")
+    directory = tmp_path / "other"
+    directory.mkdir()
+    with Registry("distribution", directory) as other, FaultProxy(registry.address) as proxy:
+        source_name = f"{proxy.address}/app@{there.digest}"
+        joined = hostbuild("index", "create", f"{other.address}/app:v1", source_name)
+        assert joined.code == 0, joined.stderr
+        Puller(tmp_path / "puller").validate(f"{other.address}/app:v1")
+        proxy.on("GET", "/blobs/", faults.wrong_byte(), times=None)
+        spoilt = hostbuild("index", "create", f"{other.address}/spoilt:v1", source_name)
+        spoilt.fails(1, "is not what was expected")
+
+
+def test_one_build_greets_its_registry_once(
+    hostbuild: Hostbuild, source: Path, registry: Registry, tmp_path: Path
+) -> None:
+    """The base's tag, its documents, whether the push may, and the push: one client, one greeting."""
+    base = hostbuild("build", source, *PLATFORMS, "-t", f"{registry.address}/base:1", "--push")
+    assert base.code == 0, base.stderr
+    with FaultProxy(registry.address) as proxy:
+        name = f"{proxy.address}/app:1"
+        fresh = ("--cache-dir", tmp_path / "cold", "--build-dir", tmp_path / "builds")
+        result = hostbuild(
+            "build", source, *PLATFORMS, "--base", f"{proxy.address}/base:1", "-t", name, "--push", *fresh
+        )
+        assert result.code == 0, result.stderr
+        assert [each.path for each in proxy.exchanges].count("/v2/") == 1
 
 
 def test_the_files_that_tell_of_the_result(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +12,6 @@ from hostbuild.model import BuildRequest, BuildResult, Event, LayerSummary, Outp
 from hostbuild.oci.platform import Platform
 from hostbuild.outputs import write_outputs
 from hostbuild.project import BuildSubject
-from hostbuild.store.builds import BuildDir
 
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm/v7")
 TAGS = ("docker.io/team/app:v1", "registry.example/app:latest")
@@ -65,12 +63,10 @@ def write(
     host: Platform = AMD64,
     events: list[Event] | None = None,
 ) -> None:
-    """Call the function under test; builds are pinned by nobody here."""
-    builds = BuildDir(os.path.join(os.path.dirname(result.layout), "func"))
+    """Call the function under test."""
     write_outputs(
         result,
         cast("BuildSubject", Subject(*outputs)),
-        builds,
         (events if events is not None else []).append,
         stdout=cast("Any", stdout),
         host=host,

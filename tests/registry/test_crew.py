@@ -9,12 +9,12 @@ from typing import BinaryIO
 
 import pytest
 
+from hostbuild.crew import Crew
 from hostbuild.errors import RegistryError, SourceError, UnreachableError
 from hostbuild.model import Access
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.registry import push
-from hostbuild.registry.crew import Crew
 from tests.registry.image import Client, Content, client
 from tests.registry.server import Handler, MemoryRegistry, status
 from tests.registry.test_push import everything_is_there, references

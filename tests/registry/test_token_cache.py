@@ -8,25 +8,12 @@ import pytest
 from hostbuild.errors import (
     AuthenticationError,
 )
-from hostbuild.registry.patience import Pacing
 from hostbuild.registry.tokens import (
     Token,
     TokenCache,
 )
 
-REALM = "https://auth.example/token"
-PULL = ("repository:team/app:pull",)
-PUSH = ("repository:team/app:push,pull", "repository:base:pull")
-NO_WAIT = Pacing(sleep=lambda _seconds: None)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
+from .token_values import PULL, PUSH, Clock
 
 # The cache.
 

@@ -19,7 +19,6 @@ from hostbuild.errors import (
 from hostbuild.http import Transport
 from hostbuild.model import Access
 from hostbuild.registry.docker_config import Credential
-from hostbuild.registry.patience import Pacing
 from hostbuild.registry.tokens import (
     MAX_REPLY,
     Token,
@@ -30,20 +29,8 @@ from hostbuild.registry.tokens import (
     realm_url,
 )
 
+from .token_values import NO_WAIT, PULL, PUSH, REALM, Clock
 from .wires import Ask, FakeTransport, Reply
-
-REALM = "https://auth.example/token"
-PULL = ("repository:team/app:pull",)
-PUSH = ("repository:team/app:push,pull", "repository:base:pull")
-NO_WAIT = Pacing(sleep=lambda _seconds: None)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def replying(document: Any = None, **more: Any) -> FakeTransport:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.rig import faults
+from tests.rig.conftest import BLOB, DATA
 from tests.rig.fault_proxy import Fault, FaultProxy
 from tests.rig.handmade import write_handmade
 from tests.rig.layout import LAYER
@@ -19,27 +19,6 @@ from tests.rig.pulling import Puller
 from tests.rig.raw import Raw, descriptor, digest_of
 from tests.rig.registries import KINDS, Kind, Registry
 from tests.rig.tls import Authority
-
-DATA = bytes(range(256)) * 1024
-DIGEST = digest_of(DATA)
-BLOB = f"/v2/app/blobs/{DIGEST}"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry in which `app` and `other` have DATA, and `app` an image `v1`."""
-    with Registry("distribution", tmp_path_factory.mktemp("registry")) as registry:
-        raw = Raw(registry.address)
-        raw.put_blob("app", DATA)
-        raw.put_blob("other", b"other's")
-        raw.put_image("app", "v1", [b"layer"])
-        yield registry
-
-
-@pytest.fixture
-def proxy(registry: Registry) -> Iterator[FaultProxy]:
-    with FaultProxy(registry.address) as proxy:
-        yield proxy
 
 
 @pytest.mark.parametrize("kind", KINDS)

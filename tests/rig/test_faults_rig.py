@@ -7,35 +7,14 @@ import http.client
 import os
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tests.rig import faults
+from tests.rig.conftest import BLOB, DATA, DIGEST
 from tests.rig.fault_proxy import Fault, FaultProxy
 from tests.rig.raw import Raw, RawAnswer, digest_of
 from tests.rig.registries import Registry
-
-DATA = bytes(range(256)) * 1024
-DIGEST = digest_of(DATA)
-BLOB = f"/v2/app/blobs/{DIGEST}"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry in which `app` and `other` have DATA, and `app` an image `v1`."""
-    with Registry("distribution", tmp_path_factory.mktemp("registry")) as registry:
-        raw = Raw(registry.address)
-        raw.put_blob("app", DATA)
-        raw.put_blob("other", b"other's")
-        raw.put_image("app", "v1", [b"layer"])
-        yield registry
-
-
-@pytest.fixture
-def proxy(registry: Registry) -> Iterator[FaultProxy]:
-    with FaultProxy(registry.address) as proxy:
-        yield proxy
 
 
 def get(
