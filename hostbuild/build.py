@@ -70,7 +70,7 @@ def explain(request: BuildRequest, on_event: EventCallback = ignore_event) -> Ex
 
     cache = Cache(request.cache_dir)
     with Network(request.access, on_event) as network:
-        subject = Observer(request, cache, network).study()
+        subject = Observer(request, cache, network, writes=False).study()
     builds = BuildDir(_build_directory(request, subject.root))
     complete = not request.no_cache and builds.find(subject.plan.build_id) is not None
     found = complete or find_sparse(subject, builds) is not None

@@ -19,13 +19,16 @@ _GIT_OUTPUT = 64 * 1024 * 1024
 
 
 class Observer:
-    """Studies one request; remembers what files were, and the versions of tools from run to run."""
+    """Studies one request; remembers what files were, and the versions of tools from run to run.
 
-    def __init__(self, request: BuildRequest, cache: Cache, network: Network) -> None:
+    With `writes` False nothing of the project is written (hostbuild.lock).
+    """
+
+    def __init__(self, request: BuildRequest, cache: Cache, network: Network, *, writes: bool = True) -> None:
         self._request = request
         self._cache = cache
         self._digests = FileDigests()
-        self._bases = _Bases(request, cache, network)
+        self._bases = _Bases(request, cache, network, writes=writes)
         self._memo: Mapping[str, str] = {}
 
     def study(self) -> BuildSubject:
@@ -59,10 +62,11 @@ class Observer:
 class _Bases:
     """Base images for one request: each name is resolved once, so that both looks see the same."""
 
-    def __init__(self, request: BuildRequest, cache: Cache, network: Network) -> None:
+    def __init__(self, request: BuildRequest, cache: Cache, network: Network, *, writes: bool) -> None:
         self._request = request
         self._cache = cache
         self._network = network
+        self._writes = writes
         self._found: dict[str, Base] = {}
 
     def resolve(self, text: str, root: str) -> Base:
@@ -74,7 +78,7 @@ class _Bases:
             from hostbuild.bases.resolve import Wish, resolve_base
 
             request = self._request
-            wish = Wish(root, request.pull, request.lock, request.locked)
+            wish = Wish(root, request.pull, request.lock, request.locked, self._writes)
             self._found[text] = resolve_base(name, wish, self._cache, self._network)
         return self._found[text]
 

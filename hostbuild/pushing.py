@@ -47,7 +47,6 @@ def push_result(
             from hostbuild.bases.layers import BaseLayers
 
             content.below = stack.enter_context(BaseLayers(subject.base, cache, network))
-            content.cache = cache
         for by_digest in (False, True):
             named = [output for output in outputs if output.by_digest == by_digest]
             targets = dict.fromkeys(
@@ -152,13 +151,13 @@ def _image_at(place: str, cache_dir: str, network: Network) -> Iterator[_Content
             image = stack.enter_context(open_local("oci", os.path.join(directory, "oci") + f"@{digest}"))
             base = str(record["base"]["name"])
             content = _Content(image, _base_layers(record), _origins(base))
-            if content.origins_known and not all(blob["here"] for blob in record["blobs"]):
+            if not all(blob["here"] for blob in record["blobs"]):
                 from hostbuild.bases.layers import BaseLayers
                 from hostbuild.settings.load import default_cache_dir
 
-                content.cache = Cache(cache_dir or default_cache_dir(network.access.environment))
+                cache = Cache(cache_dir or default_cache_dir(network.access.environment))
                 below = Base(parse_base(base), "", str(record["base"]["digest"]))
-                content.below = stack.enter_context(BaseLayers(below, content.cache, network))
+                content.below = stack.enter_context(BaseLayers(below, cache, network))
             yield content
         return
     with open_local(guess_kind(place), place) as image:
@@ -189,14 +188,8 @@ class _Content:
     ):
         self.image = image
         self.below: BaseLayers | None = None
-        self.cache: Cache | None = None
         self._base_layers = base_layers
         self._base = base
-
-    @property
-    def origins_known(self) -> bool:
-        """Whether the base's layers lie in a registry."""
-        return bool(self._base)
 
     def read(self, descriptor: Descriptor) -> bytes:
         """A document: its bytes, verified."""
@@ -204,12 +197,9 @@ class _Content:
 
     def open(self, descriptor: Descriptor, offset: int) -> BinaryIO:
         """A blob from `offset` on."""
-        if self.below is None or self.cache is None or self.image.has(descriptor):
+        if self.below is None or self.image.has(descriptor):
             return self.image.open(descriptor, offset)
-        self.below.fetch(descriptor)
-        stream = self.cache.blobs.open(descriptor.digest)
-        stream.seek(offset)
-        return stream
+        return self.below.open(descriptor, offset)
 
     def origins(self, descriptor: Descriptor) -> tuple[Reference, ...]:
         """Where else a blob is."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from hostbuild.bases.fetching import fetch_blob, refuse_larger_than_disk
 from hostbuild.bases.naming import open_place
@@ -72,6 +72,13 @@ class BaseLayers:
         crew = Crew(PARALLEL, threading.Event(), self._network.close)
         with crew.working(partial(self.fetch, layer) for layer in layers):
             yield
+
+    def open(self, layer: Descriptor, offset: int) -> BinaryIO:
+        """A layer's bytes from `offset` on, after it was brought into the cache. Raises as `fetch` does."""
+        self.fetch(layer)
+        stream = self._cache.blobs.open(layer.digest)
+        stream.seek(offset)
+        return stream
 
     def fetch(self, layer: Descriptor) -> bool:
         """Bring one layer into the cache, verified; whether it had to be fetched.

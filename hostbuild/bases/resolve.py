@@ -18,19 +18,23 @@ PULL_POLICIES = ("always", "missing", "never")
 
 
 class Wish(NamedTuple):
-    """How a base is to be resolved: see `hostbuild.model.BuildRequest`. `root` holds hostbuild.lock."""
+    """How a base is to be resolved: see `hostbuild.model.BuildRequest`. `root` holds hostbuild.lock.
+
+    `lock` asks the registry whatever is locked; `writes` False leaves the file as it is all the same.
+    """
 
     root: str
     pull: str = ""
     lock: bool = False
     locked: bool = False
+    writes: bool = True
 
 
 def resolve_base(name: BaseName, wish: Wish, cache: Cache, network: Network) -> Base:
     """The base that `name` means. A digest asks nobody; a tag asks its registry once (HEAD), or not at all.
 
-    With `wish.lock` the answer is written to hostbuild.lock. Raises BaseImageError, OfflineError,
-    SettingsError, UnreachableError and the other errors of registries.
+    With `wish.lock` and `wish.writes` the answer is written to hostbuild.lock. Raises BaseImageError,
+    OfflineError, SettingsError, UnreachableError and the other errors of registries.
     """
     if name.kind == "scratch":
         return NO_BASE
@@ -58,7 +62,7 @@ def resolve_base(name: BaseName, wish: Wish, cache: Cache, network: Network) -> 
             )
         return Base(name, full, digest, f"locked in {LOCK_FILE}")
     digest, how = _of_tag(reference, wish, cache, network)
-    if wish.lock:
+    if wish.lock and wish.writes:
         write_lock(wish.root, full, digest)
     return Base(name, full, digest, how)
 

@@ -14,7 +14,7 @@ from hostbuild.store.places import read_json
 from hostbuild.store.syncing import write_new_file
 
 #: The version of build.json's form; a record of another one counts as no build.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def write_record(

@@ -76,6 +76,14 @@ def test_pull_policies_and_offline(hostbuild: Hostbuild, source: Path, proxy: Fa
     assert proxy.exchanges[before:] == []
 
 
+def test_a_dry_run_locks_nothing(hostbuild: Hostbuild, source: Path, proxy: FaultProxy) -> None:
+    build = ("build", source, *PLATFORMS, "--base", f"{proxy.address}/base:1", "--lock", "--dry-run")
+    result = hostbuild(*build)
+    assert result.code == 0, result.stderr
+    assert "would be built" in result.stdout
+    assert not (source / "hostbuild.lock").exists()
+
+
 def test_a_lock_and_an_explicit_pull_contradict_each_other(
     hostbuild: Hostbuild, source: Path, proxy: FaultProxy
 ) -> None:

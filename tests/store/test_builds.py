@@ -51,7 +51,7 @@ def test_a_build_is_published_whole(builds: BuildDir, cache: Cache) -> None:
     assert builds.last_build() == ONE
     record = json.loads(Path(path, "build.json").read_text())
     assert record["buildId"] == ONE
-    assert record["schemaVersion"] == 1
+    assert record["schemaVersion"] == 2
     assert record["text"] == "content"
     assert Path(builds.places.root, ".gitignore").read_text() == "*\n"
     assert tree(builds.places.staging) == tree(builds.places.by_pid) == tree(builds.places.trash) == []
