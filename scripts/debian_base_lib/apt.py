@@ -29,6 +29,8 @@ LEFT_OUT: Mapping[str, str] = {
     "mawk": "awk",
 }
 
+#: Bytes that the files of one package may have.
+_LARGEST = 512 << 20
 _KEPT = re.compile(r"Acquire::(?!IndexTargets|Allow)\S+ .*;")
 _PLANNED = re.compile(r"Inst (\S+) (?:\[\S+\] )?\((\S+) ")
 _OFFERED = re.compile(r"'[^']*' (\S+) (\d+) SHA256:([0-9a-f]{64})")
@@ -121,7 +123,7 @@ class Apt:
 def read_archive(package: Package, environment: Mapping[str, str]) -> bytes:
     """The tar archive of the package's files. Raises ToolMissingError and ToolError."""
     argv = ["dpkg-deb", "--fsys-tarfile", str(package.path)]
-    return capture(argv, cwd=package.path.parent, env=environment, check=True).stdout
+    return capture(argv, cwd=package.path.parent, env=environment, check=True, limit=_LARGEST).stdout
 
 
 def fetch_all(
