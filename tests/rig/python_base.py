@@ -186,6 +186,7 @@ def _descriptors(layout: Path) -> dict[str, dict[str, Any]]:
 
 def _unpack(image: Image, layout: Path, root: Path) -> None:
     """The layers as other people's code unpacks them, modes and all, and what a foreign machine's needs."""
+    root.mkdir(parents=True)
     for layer in image.manifest["layers"]:
         archive = blob_path(layout, layer["digest"])
         run_tool("tar", "--extract", "--preserve-permissions", f"--file={archive}", f"--directory={root}")
