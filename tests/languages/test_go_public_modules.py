@@ -21,6 +21,17 @@ MODULES = {
 }
 
 
+def download(*arguments: str, cwd: Path) -> str:
+    """What `go mod download` prints. It is tried again: the network is not what is tested here."""
+    for _ in range(3):
+        done = subprocess.run(
+            ["go", "mod", "download", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return done.stdout
+    raise AssertionError(f"go mod download: {done.stdout}{done.stderr}")
+
+
 @pytest.fixture(scope="session")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A writable copy of a public module, by short name."""
@@ -28,17 +39,12 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def get(name: str) -> Path:
         if name not in copies:
-            done = subprocess.run(
-                ["go", "mod", "download", "-json", MODULES[name][0]],
-                cwd=tmp_path_factory.mktemp("download"),
-                capture_output=True,
-                text=True,
-                check=True,
-            )
+            told = download("-json", MODULES[name][0], cwd=tmp_path_factory.mktemp("download"))
             copies[name] = tmp_path_factory.mktemp(name) / "module"
-            shutil.copytree(json.loads(done.stdout)["Dir"], copies[name], copy_function=shutil.copyfile)
+            shutil.copytree(json.loads(told)["Dir"], copies[name], copy_function=shutil.copyfile)
             for directory, _, _ in os.walk(copies[name]):
                 os.chmod(directory, 0o755)
+            download(cwd=copies[name])
         return copies[name]
 
     return get
