@@ -45,7 +45,7 @@ def build(
     """
     cache = Cache(request.cache_dir)
     with Network(request.access, on_event) as network:
-        observer = Observer(request, cache, network)
+        observer = Observer(request, cache, network, meanwhile=load_ahead)
         subject = observer.study()
         builds = BuildDir(_build_directory(request, subject.root))
         if request.outputs:
@@ -62,6 +62,16 @@ def build(
         if request.outputs:
             hand_out(result, subject, builds, cache, network, stdout=stdout)
     return result
+
+
+def load_ahead() -> None:
+    """Load what a build that has something to do needs; `Observer` calls it while a tool works."""
+    import hostbuild.http.session
+    import hostbuild.images
+    import hostbuild.wheels.fetch
+    import hostbuild.wheels.install
+
+    del hostbuild
 
 
 def explain(request: BuildRequest, on_event: EventCallback = ignore_event) -> Explanation:
@@ -172,7 +182,7 @@ def make_complete(
             if not subject.base.is_scratch:
                 tell(Event("info", _about_base(subject, sparse=below.sparse)))
             try:
-                images = make_images(subject, below, cache, staging, tell)
+                images = make_images(subject, below, cache, staging, network=network, tell=tell)
             finally:
                 drop_leftovers(cache, tell)
             observer.refuse_changes(subject)

@@ -62,7 +62,6 @@ def explain_subject(
 ) -> Explanation:
     """The explanation of a build that was studied."""
     request = subject.request
-    plans = (*(layer.plan for layer in subject.shared), *subject.plan.platforms)
     return Explanation(
         name=subject.references[0].familiar,
         build_id=subject.plan.build_id,
@@ -74,7 +73,7 @@ def explain_subject(
             LayerExplanation(
                 plan.name, plan.platform, made=request.no_cache or cache.recorded(plan.key) is None
             )
-            for plan in plans
+            for plan in subject.plan.layers
         ),
         outputs=tuple(
             f"type={output.kind},dest={output.destination}" for output in request.outputs if not output.push

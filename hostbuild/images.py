@@ -12,11 +12,11 @@ from typing import NamedTuple
 from hostbuild.bases import BasePlatform, Network
 from hostbuild.bases.layers import missing_layers
 from hostbuild.errors import BuildTimeoutError, UsageError
-from hostbuild.jobs import PlatformTask, layer_event, summaries, write_tree
-from hostbuild.languages.base import PlatformJob, Tree
-from hostbuild.model import Event, EventCallback, LayerSummary, PlatformResult
+from hostbuild.jobs import Making, PlatformTask, SharedTask, layer_event, summaries, write_tree
+from hostbuild.languages.base import PlatformJob, Tree, TreeJob
+from hostbuild.model import Event, EventCallback, LayerSummary, Pairs, PlatformResult
 from hostbuild.oci.annotations import Annotations
-from hostbuild.oci.compose import ImageSpec, check_spec, compose_index
+from hostbuild.oci.compose import DEFAULT_PATH, ImageSpec, check_spec, compose_index
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.layout import layout_index
@@ -57,7 +57,13 @@ def look_below(subject: BuildSubject, cache: Cache, network: Network) -> Below:
 
 
 def make_images(
-    subject: BuildSubject, below: Below, cache: Cache, staging: Staging, tell: EventCallback
+    subject: BuildSubject,
+    below: Below,
+    cache: Cache,
+    staging: Staging,
+    *,
+    network: Network,
+    tell: EventCallback,
 ) -> tuple[PlatformResult, ...]:
     """All platforms' images, in the order asked for; their blobs are in the cache then.
 
@@ -69,17 +75,83 @@ def make_images(
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
     marks = Marks(build_id=subject.plan.build_id, owner=staging.path)
     to_make = [
-        plan
-        for plan, base in zip(subject.plan.platforms, below.images, strict=True)
-        if request.no_cache or cache.recorded(plan.key) is None or below.lacks(base, cache)
+        plans
+        for plans, base in zip(subject.plan.own, below.images, strict=True)
+        if request.no_cache
+        or any(cache.recorded(plan.key) is None for plan in plans)
+        or below.lacks(base, cache)
     ]
     with _executor(subject, marks, len(to_make)) as executor:
+        _fetch_needs(subject, cache, network, tell)
         shared = tuple(
             layer for each in subject.shared for layer in _shared_layer(each, subject, cache, tell, deadline)
         )
-        tasks = _tasks(subject, below, staging, shared)
-        remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-        return tuple(executor.run(tasks, tell, timeout=remaining))
+        common = _language_layers(subject, staging, marks, tell, _remaining(deadline))
+        tasks = _tasks(subject, below, staging, shared, common)
+        return tuple(executor.run(tasks, tell, timeout=_remaining(deadline)))
+
+
+def _remaining(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _fetch_needs(subject: BuildSubject, cache: Cache, network: Network, tell: EventCallback) -> None:
+    """Bring what the language's trees are made of into the cache: all of it at once, on a few connections."""
+    inspection, anew = subject.inspection, subject.request.no_cache
+    trees = [*inspection.shared, *(tree for trees in inspection.own for tree in trees)]
+    plans = [*subject.plan.language, *(plan for plans in subject.plan.own for plan in plans)]
+    needs = {
+        (source.digest or source.location): source
+        for tree, plan in zip(trees, plans, strict=True)
+        if anew or cache.recorded(plan.key) is None
+        for source in tree.needs
+    }
+    if needs:
+        from hostbuild.wheels.credentials import Credentials
+        from hostbuild.wheels.fetch import fetch_wheels
+
+        credentials = Credentials(inspection.credentials())
+        fetch_wheels(tuple(needs.values()), cache, network.access, tell, credentials=credentials)
+
+
+def _language_layers(
+    subject: BuildSubject, staging: Staging, marks: Marks, tell: EventCallback, timeout: float | None
+) -> tuple[LayerSummary, ...]:
+    """The layers that the language shares between its platforms, lowest first."""
+    inspection = subject.inspection
+    tasks = [
+        Task(
+            tree.name,
+            "hostbuild.jobs:build_shared",
+            SharedTask(
+                plan.key,
+                TreeJob(
+                    tree=tree.name,
+                    root=subject.root,
+                    work=staging.work,
+                    recipe=tree.recipe,
+                    tools=inspection.tools,
+                    environment=inspection.environment,
+                    parallelism=processors(),
+                ),
+                _making(subject, threads=processors()),
+            ),
+        )
+        for tree, plan in zip(inspection.shared, subject.plan.language, strict=True)
+    ]
+    found = InlineExecutor(marks).run(tasks, lambda event: tell(replace(event, platform="")), timeout=timeout)
+    return tuple(layer for layers in found for layer in layers)
+
+
+def _making(subject: BuildSubject, *, threads: int = 1) -> Making:
+    request = subject.request
+    return Making(
+        subject.inspection.language,
+        request.cache_dir,
+        threads=threads,
+        anew=request.no_cache,
+        tell_entries=request.log_entries,
+    )
 
 
 def _check(subject: BuildSubject, below: Below) -> None:
@@ -92,7 +164,7 @@ def _check(subject: BuildSubject, below: Below) -> None:
             fix="write the number, as in --user 0",
         )
     for platform, base in zip(subject.platforms, below.images, strict=True):
-        check_spec(_spec(subject, platform), base.image() if base else None)
+        check_spec(_spec(subject, platform, base), base.image() if base else None)
 
 
 def processors() -> int:
@@ -150,35 +222,46 @@ def _shared_layer(
 
 
 def _tasks(
-    subject: BuildSubject, below: Below, staging: Staging, shared: tuple[LayerSummary, ...]
+    subject: BuildSubject,
+    below: Below,
+    staging: Staging,
+    shared: tuple[LayerSummary, ...],
+    common: tuple[LayerSummary, ...],
 ) -> list[Task]:
-    """One for each platform, in the order asked for."""
-    request, inspection = subject.request, subject.inspection
+    """One for each platform, in the order asked for; `common` are the language's layers."""
+    inspection = subject.inspection
+    on_top = inspection.source_on_top
     tasks = []
-    for platform, plan, base in zip(subject.platforms, subject.plan.platforms, below.images, strict=True):
-        task = PlatformTask(
-            language=inspection.language,
-            job=PlatformJob(
+    for platform, trees, plans, base in zip(
+        subject.platforms, inspection.own, subject.plan.own, below.images, strict=True
+    ):
+        jobs = tuple(
+            PlatformJob(
+                tree=tree.name,
                 root=subject.root,
-                platform=platform,
                 work=staging.work,
-                recipe=inspection.recipe,
+                recipe=tree.recipe,
                 tools=inspection.tools,
                 environment=inspection.environment,
                 parallelism=processors(),
-            ),
-            key=plan.key,
-            cache_dir=request.cache_dir,
-            spec=_spec(subject, platform),
-            shared=shared,
-            anew=request.no_cache,
-            tell_entries=request.log_entries,
-            base=subject.base,
-            below=base,
-            sparse=below.sparse,
-            access=request.access,
+                platform=platform,
+            )
+            for tree in trees
         )
-        tasks.append(Task(plan.platform, "hostbuild.jobs:build_platform", task))
+        task = PlatformTask(
+            platform=str(platform),
+            jobs=jobs,
+            keys=tuple(plan.key for plan in plans),
+            spec=_spec(subject, platform, base),
+            making=_making(subject),
+            below=common if on_top else (*shared, *common),
+            above=shared if on_top else (),
+            base=subject.base,
+            base_image=base,
+            sparse=below.sparse,
+            access=subject.request.access,
+        )
+        tasks.append(Task(str(platform), "hostbuild.jobs:build_platform", task))
     return tasks
 
 
@@ -207,15 +290,16 @@ def _manifest_descriptor(image: PlatformResult, annotations: Annotations) -> Des
     )
 
 
-def _spec(subject: BuildSubject, platform: Platform) -> ImageSpec:
+def _spec(subject: BuildSubject, platform: Platform, base: BasePlatform | None) -> ImageSpec:
     """What the image's config says, less its layers."""
     request, inspection = subject.request, subject.inspection
+    joined = _search_paths(subject, base)
     return ImageSpec(
         platform=platform,
         created=subject.created,
         layers=(),
-        env=subject.env,
-        user_env=request.env,
+        env=(*subject.env, *joined),
+        user_env=tuple(pair for pair in request.env if pair[0] not in dict(joined)),
         entrypoint=request.entrypoint if request.entrypoint is not None else inspection.entrypoint or None,
         cmd=request.cmd if request.cmd is not None else inspection.cmd or None,
         user=request.user,
@@ -225,4 +309,20 @@ def _spec(subject: BuildSubject, platform: Platform) -> ImageSpec:
         volumes=request.volumes,
         labels=(*subject.labels, *request.labels),
         annotations=subject.annotations.for_platform(platform),
+    )
+
+
+def _search_paths(subject: BuildSubject, base: BasePlatform | None) -> Pairs:
+    """The variables that hold lists: what the user says, what the language says, what the base has."""
+    inspection = subject.inspection
+    if not inspection.search_paths:
+        return ()
+    below = {"PATH": DEFAULT_PATH}
+    if base is not None:
+        texts = (text.partition("=") for text in base.image().config.config.env)
+        below |= {name: value for name, _, value in texts}
+    user = dict(subject.request.env)
+    return tuple(
+        (name, ":".join(part for part in (user.get(name), ours, below.get(name)) if part))
+        for name, ours in inspection.search_paths
     )

@@ -1,4 +1,5 @@
-"""What runs for one platform, in a worker process: its own layers, then its config and manifest.
+"""What runs for one platform, in a worker process: its own layers, then its config and manifest; and what
+the language's shared layers are made by.
 
 Small frozen values in, small frozen values out; blobs stay in the cache, where every process finds them.
 """
@@ -6,16 +7,17 @@ Small frozen values in, small frozen values out; blobs stay in the cache, where 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from hostbuild.bases import NO_BASE, Base, BasePlatform, Network
 from hostbuild.bases.layers import BaseLayers, missing_layers
 from hostbuild.errors import CorruptBlobError
 from hostbuild.languages import get
-from hostbuild.languages.base import PlatformJob, Tree
+from hostbuild.languages.base import Finished, PlatformJob, Tree, TreeJob
 from hostbuild.layer import write_layer
 from hostbuild.model import (
     DEFAULT_ACCESS,
@@ -30,32 +32,74 @@ from hostbuild.oci.compose import ImageSpec, LayerRef, compose_image
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.media_types import translate
+from hostbuild.plan import LayerPlan
 from hostbuild.process.executor import WorkerContext
 from hostbuild.store.cache import Cache
 
 
 @dataclass(frozen=True)
-class PlatformTask:
-    """One platform to build. `spec` lacks only the platform's own layers, whose key is `key`.
-
-    `shared` describes the layers that `spec` has already. `threads` compress; `anew` ignores what the
-    cache holds; `tell_entries` asks for an event for each file. `below` is the base's image for this
-    platform; its layers are fetched from `base` unless `sparse`.
+class Making:
+    """How layers are made: `threads` compress; `anew` ignores what the cache holds; `tell_entries` asks for
+    an event for each file.
     """
 
     language: str
-    job: PlatformJob
-    key: str
     cache_dir: str
-    spec: ImageSpec
-    shared: tuple[LayerSummary, ...]
     threads: int = 1
     anew: bool = False
     tell_entries: bool = False
+
+
+@dataclass(frozen=True)
+class SharedTask:
+    """One layer that the language's platforms share, by its key."""
+
+    key: str
+    job: TreeJob
+    making: Making
+
+
+@dataclass(frozen=True)
+class PlatformTask:
+    """One platform to build. `spec` lacks only the layers: those in `below`, then the platform's own, which
+    the `jobs` make and whose keys are `keys`, then those in `above`.
+
+    `base_image` is the base's image for this platform; its layers are fetched from `base` unless `sparse`.
+    """
+
+    platform: str
+    jobs: tuple[PlatformJob, ...]
+    keys: tuple[str, ...]
+    spec: ImageSpec
+    making: Making
+    below: tuple[LayerSummary, ...] = ()
+    above: tuple[LayerSummary, ...] = ()
     base: Base = NO_BASE
-    below: BasePlatform | None = None
+    base_image: BasePlatform | None = None
     sparse: bool = False
     access: Access = DEFAULT_ACCESS
+
+
+class _TreeContext:
+    """What a language may do while it makes a tree: `languages.base.Context`."""
+
+    def __init__(self, context: WorkerContext, cache: Cache) -> None:
+        self._context = context
+        self._cache = cache
+        self.emit = context.emit
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        return self._context.run(argv, cwd=cwd, env=env, on_line=on_line)
+
+    def path(self, digest: str) -> str:
+        return self._cache.blobs.path(Digest.parse(digest))
 
 
 def build_platform(task: PlatformTask, context: WorkerContext) -> PlatformResult:
@@ -63,12 +107,12 @@ def build_platform(task: PlatformTask, context: WorkerContext) -> PlatformResult
 
     Raises what the language raises, StoreError, SourceChangedError, and the errors of registries.
     """
-    cache = Cache(task.cache_dir)
+    cache = Cache(task.making.cache_dir)
     with _base_fetched(task, cache, context):
         own = platform_layers(task, cache, context)
-    layers = (*task.shared, *own)
+    layers = (*task.below, *own, *task.above)
     spec = replace(task.spec, layers=tuple(layer_ref(layer) for layer in layers))
-    image = compose_image(spec, task.below.image() if task.below else None)
+    image = compose_image(spec, task.base_image.image() if task.base_image else None)
     for data in (image.config, image.manifest):
         cache.blobs.put(data)
     platform = image.manifest_descriptor.platform or spec.platform
@@ -78,7 +122,7 @@ def build_platform(task: PlatformTask, context: WorkerContext) -> PlatformResult
         manifest_size=image.manifest_descriptor.size,
         config=str(image.config_descriptor.digest),
         config_size=image.config_descriptor.size,
-        layers=(*base_summaries(task.below), *layers),
+        layers=(*base_summaries(task.base_image), *layers),
         os_version=platform.os_version,
         os_features=platform.os_features,
     )
@@ -87,11 +131,11 @@ def build_platform(task: PlatformTask, context: WorkerContext) -> PlatformResult
 @contextmanager
 def _base_fetched(task: PlatformTask, cache: Cache, context: WorkerContext) -> Iterator[None]:
     """The base's layers are in the cache at the end of the block, where they are to be."""
-    if task.below is None or task.sparse:
+    if task.base_image is None or task.sparse:
         yield
         return
-    layers = [descriptor for descriptor, _ in task.below.layers()]
-    if task.anew:
+    layers = [descriptor for descriptor, _ in task.base_image.layers()]
+    if task.making.anew:
         for layer in layers:
             discard_damaged(cache, layer.digest, layer.size)
     with (
@@ -121,32 +165,64 @@ def base_summaries(below: BasePlatform | None) -> tuple[LayerSummary, ...]:
     )
 
 
+def build_shared(task: SharedTask, context: WorkerContext) -> tuple[LayerSummary, ...]:
+    """Make one of the layers that the language's platforms share; none where nothing is in it.
+
+    Raises what the language raises, and StoreError.
+    """
+    cache = Cache(task.making.cache_dir)
+    language = get(task.making.language)
+    make_tree = partial(language.shared_tree, task.job, _TreeContext(context, cache))
+    return _language_layer(LayerPlan(task.job.tree, task.key), make_tree, task.making, cache, context)
+
+
 def platform_layers(task: PlatformTask, cache: Cache, context: WorkerContext) -> tuple[LayerSummary, ...]:
-    """The platform's own layers: from the cache, else made once on this machine, whoever asks."""
-    platform = str(task.job.platform)
+    """The platform's own layers, lowest first: from the cache, else made once on this machine."""
+    language = get(task.making.language)
+    tree_context = _TreeContext(context, cache)
+    found: list[LayerSummary] = []
+    for key, job in zip(task.keys, task.jobs, strict=True):
+        make_tree = partial(language.platform_tree, job, tree_context)
+        plan = LayerPlan(job.tree, key, task.platform)
+        found += _language_layer(plan, make_tree, task.making, cache, context)
+    return tuple(found)
+
+
+def _language_layer(
+    plan: LayerPlan,
+    make_tree: Callable[[], Tree],
+    making: Making,
+    cache: Cache,
+    context: WorkerContext,
+) -> tuple[LayerSummary, ...]:
+    name, key, platform = plan
     begun = time.monotonic()
 
     def make() -> dict[str, Any]:
-        context.emit(Event("start", f"building with {task.language}", platform, data={"step": task.language}))
-        trees = get(task.language).platform_trees(task.job, context)
-        notify = context.emit if task.tell_entries else None
+        what = f"building with {name}" if name == making.language else f"writing the layer {name}"
+        context.emit(Event("start", what, platform, data={"step": name}))
+        tree = make_tree()
+        notify = context.emit if making.tell_entries else None
+        trees = [tree] if tree.entries else []
         return {
             "layers": [
-                write_tree(cache, tree, threads=task.threads, notify=notify, anew=task.anew) for tree in trees
+                write_tree(cache, each, threads=making.threads, notify=notify, anew=making.anew)
+                for each in trees
             ]
         }
 
     value, made = cache.produce(
-        task.key,
+        key,
         make,
-        anew=task.anew,
+        anew=making.anew,
         on_wait=lambda: context.emit(
-            Event("waiting", "waiting for another build that makes this layer", platform)
+            Event("waiting", f"waiting for another build that makes the layer {name}", platform)
         ),
     )
-    layers = summaries(value, name=task.language, key=task.key, why="made" if made else "cached")
-    size = sum(layer.size for layer in layers)
-    context.emit(layer_event(platform, task.language, size, time.monotonic() - begun, made=made))
+    layers = summaries(value, name=name, key=key, why="made" if made else "cached")
+    if layers:
+        size = sum(layer.size for layer in layers)
+        context.emit(layer_event(platform, name, size, time.monotonic() - begun, made=made))
     return layers
 
 

@@ -151,6 +151,10 @@ class BuildRequest:
     gitignore: bool = False
     ldflags: str = ""
     build_tags: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    compile: bool = False
     stamp: bool | None = None
     created: int | None = None
     jobs: int | None = None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hostbuild.bases import NO_BASE, Base, Network, parse_base
 from hostbuild.errors import SourceChangedError, ToolMissingError
 from hostbuild.model import BuildRequest
 from hostbuild.oci.platform import Platform
 from hostbuild.plan import Difference, compare, key_of
-from hostbuild.project import BuildSubject, study
+from hostbuild.project import BuildSubject, Look, look, study
 from hostbuild.source import FileDigests
 from hostbuild.store.cache import Cache
+from hostbuild.workshop import BaseLook, CacheWorkshop
 
 _MEMO_KEY = key_of("tool versions")
 #: Bytes that git may write: its status has a line for each file that changed.
@@ -21,14 +22,24 @@ _GIT_OUTPUT = 64 * 1024 * 1024
 class Observer:
     """Studies one request; remembers what files were, and the versions of tools from run to run.
 
-    With `writes` False nothing of the project is written (hostbuild.lock).
+    With `writes` False nothing of the project is written (hostbuild.lock). `meanwhile` is called, on a
+    thread, while a tool works.
     """
 
-    def __init__(self, request: BuildRequest, cache: Cache, network: Network, *, writes: bool = True) -> None:
+    def __init__(
+        self,
+        request: BuildRequest,
+        cache: Cache,
+        network: Network,
+        *,
+        writes: bool = True,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         self._request = request
         self._cache = cache
         self._digests = FileDigests()
         self._bases = _Bases(request, cache, network, writes=writes)
+        self._workshop = CacheWorkshop(cache, network, anew=request.no_cache, meanwhile=meanwhile)
         self._memo: Mapping[str, str] = {}
 
     def study(self) -> BuildSubject:
@@ -40,9 +51,24 @@ class Observer:
             self._cache.keys.put(_MEMO_KEY, new)
         return subject
 
+    def look(self) -> Look:
+        """The project and its language: see `project.look`, whose errors it raises."""
+        return look(
+            self._request,
+            digests=self._digests,
+            bases=self._bases,
+            workshop=self._workshop,
+            memo=self._cache.keys.get(_MEMO_KEY) or {},
+        )
+
     def _study(self) -> BuildSubject:
         return study(
-            self._request, digests=self._digests, capture=_capture, bases=self._bases, memo=self._memo
+            self._request,
+            digests=self._digests,
+            capture=_capture,
+            bases=self._bases,
+            workshop=self._workshop,
+            memo=self._memo,
         )
 
     def refuse_changes(self, subject: BuildSubject) -> None:
@@ -87,6 +113,10 @@ class _Bases:
         from hostbuild.bases.images import platforms_of
 
         return platforms_of(base, self._cache, self._network)
+
+    def files(self, base: Base, platforms: tuple[Platform, ...]) -> BaseLook:
+        """What the base's images hold; nothing is looked at yet."""
+        return BaseLook(base, platforms, self._cache, self._network)
 
 
 def _capture(argv: Sequence[str], cwd: str, environment: Mapping[str, str]) -> str | None:

@@ -14,10 +14,10 @@ from hostbuild.oci.digest import Digest
 from hostbuild.oci.json import canonical
 
 #: Changes whenever the same inputs would give other bytes than the hostbuild before.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 
 
-def key_of(kind: str, **inputs: Any) -> str:
+def key_of(kind: str, /, **inputs: Any) -> str:
     """The key (64 hex digits) of a thing of this kind with these JSON-valued inputs."""
     return Digest.of(canonical({"kind": kind, "recipe": RECIPE_VERSION, "inputs": inputs})).hex
 
@@ -35,12 +35,20 @@ class BuildPlan(NamedTuple):
 
     `inputs` maps the name of each input (a file, a setting, a tool) to what it is (a digest or a
     value): the build ID is their key, and the difference of two of them is the reason for a rebuild.
+    `shared` are what ships, `language` what the language shares between the platforms, `own` what it makes
+    for each of them, in the platforms' order.
     """
 
     build_id: str
     inputs: Mapping[str, str]
     shared: tuple[LayerPlan, ...]
-    platforms: tuple[LayerPlan, ...]
+    language: tuple[LayerPlan, ...]
+    own: tuple[tuple[LayerPlan, ...], ...]
+
+    @property
+    def layers(self) -> tuple[LayerPlan, ...]:
+        """All of them."""
+        return (*self.shared, *self.language, *(plan for plans in self.own for plan in plans))
 
 
 class Difference(NamedTuple):

@@ -9,20 +9,20 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 from hostbuild.bases import NO_BASE, Base
 from hostbuild.errors import SourceError, UsageError
 from hostbuild.languages import pick
-from hostbuild.languages.base import Inspection, Language, Project
+from hostbuild.languages.base import BaseFiles, Inspection, Language, Project, TreePlan, Workshop
 from hostbuild.layer import LAYER_FORMAT
 from hostbuild.model import BuildRequest, Pairs
 from hostbuild.oci.annotations import Annotations, parse_annotations
 from hostbuild.oci.platform import Platform, local_platform, parse_platforms, require_linux
 from hostbuild.oci.reference import Reference
 from hostbuild.plan import BuildPlan, LayerPlan, key_of
-from hostbuild.shipping import HOME, SharedLayer, Shipment, gather
+from hostbuild.shipping import HOME, SharedLayer, Shipment, gather, ships_source
 from hostbuild.source import FileDigests
 from hostbuild.vcs import History, read_history
 
@@ -42,6 +42,9 @@ class Bases(Protocol):
 
     def platforms(self, base: Base) -> tuple[Platform, ...]:
         """All Linux platforms that the base has."""
+
+    def files(self, base: Base, platforms: tuple[Platform, ...]) -> BaseFiles:
+        """What the base's images for these platforms hold."""
 
 
 @dataclass(frozen=True)
@@ -101,22 +104,52 @@ class BuildSubject:
         return {**self.plan.inputs, **recipe, **self.files}
 
 
+class Look(NamedTuple):
+    """A project, the language that is its own, and the base that it is to stand on."""
+
+    project: Project
+    language: Language
+    base: Base
+
+
+def look(
+    request: BuildRequest,
+    *,
+    digests: FileDigests,
+    bases: Bases,
+    workshop: Workshop,
+    memo: Mapping[str, str],
+) -> Look:
+    """Which language the project is of, and on what it stands. The arguments are those of `study`."""
+    root = _root(request.root)
+    platforms = _platforms(request, root, bases)
+    language = pick(root, request.runtime)
+    project = _project(request, root, platforms, digests=digests, workshop=workshop, memo=memo)
+    base = bases.resolve(request.base or language.default_base(project), root)
+    return Look(replace(project, base=bases.files(base, platforms)), language, base)
+
+
 def study(
-    request: BuildRequest, *, digests: FileDigests, capture: Capture, bases: Bases, memo: Mapping[str, str]
+    request: BuildRequest,
+    *,
+    digests: FileDigests,
+    capture: Capture,
+    bases: Bases,
+    workshop: Workshop,
+    memo: Mapping[str, str],
 ) -> BuildSubject:
     """Everything about this build that can be known without making anything.
 
-    `digests` remembers what files were; `capture` runs git; `bases` asks registries; `memo` remembers
-    versions of tools. Raises UsageError, SourceError, and what the languages and the registries raise.
+    `digests` remembers what files were; `capture` runs git; `bases` asks registries; `workshop` keeps what
+    languages find out; `memo` remembers versions of tools. Raises UsageError, SourceError, and what the
+    languages and the registries raise.
     """
     references = _references(request)
-    root = _root(request.root)
-    platforms = _platforms(request, root, bases)
+    seen = look(request, digests=digests, bases=bases, workshop=workshop, memo=memo)
+    root, platforms, base, language = seen.project.root, seen.project.platforms, seen.base, seen.language
     annotations = parse_annotations(request.annotations)
     annotations.require_platforms(platforms)
-    language = pick(root, request.runtime)
-    inspection = language.inspect(_project(request, root, platforms, digests, memo))
-    base = bases.resolve(request.base or inspection.default_base, root)
+    inspection = language.inspect(seen.project)
     history = _history(request, root, inspection, capture)
     created = rfc3339(request.created if request.created is not None else history.committed or 0)
     env, labels = _stamps(request, inspection, history, created)
@@ -198,7 +231,7 @@ def _all_platforms(
 
 def working_dir(request: BuildRequest, inspection: Inspection, base: Base) -> str:
     """/func, as knative func has it; a program that ships no source keeps its base's directory ("")."""
-    keeps = inspection.kind == "program" and not request.ship_source and not base.is_scratch
+    keeps = not ships_source(request, inspection) and not base.is_scratch
     return "" if keeps else f"/{HOME}"
 
 
@@ -222,7 +255,9 @@ def _project(
     request: BuildRequest,
     root: str,
     platforms: tuple[Platform, ...],
+    *,
     digests: FileDigests,
+    workshop: Workshop,
     memo: Mapping[str, str],
 ) -> Project:
     return Project(
@@ -233,9 +268,18 @@ def _project(
         package=request.package,
         runtime=request.runtime,
         invoke=request.invoke,
-        options={"ldflags": request.ldflags, "tags": ",".join(request.build_tags)},
+        options={
+            "ldflags": request.ldflags,
+            "tags": ",".join(request.build_tags),
+            "extras": "\n".join(request.extras),
+            "groups": "\n".join(request.groups),
+            "requirements": "\n".join(request.requirements),
+            "compile": "true" if request.compile else "",
+        },
         build_env=request.build_env,
         memo=memo,
+        has_start=request.entrypoint is not None or request.cmd is not None,
+        workshop=workshop,
     )
 
 
@@ -283,30 +327,26 @@ def _plan(
     base: Base,
     stamps: Mapping[str, str],
 ) -> BuildPlan:
-    """The keys: of each platform's own layers, and of the whole (the build ID)."""
+    """The keys: of each layer, and of the whole (the build ID)."""
+    language = inspection.language
+    common = tuple(LayerPlan(tree.name, _tree_key(tree, language)) for tree in inspection.shared)
     own = tuple(
-        LayerPlan(
-            inspection.language,
-            key_of(
-                "platform-layers",
-                format=LAYER_FORMAT,
-                language=inspection.language,
-                platform=str(platform),
-                recipe=inspection.recipe,
-                inputs=[[each.label, each.digest] for each in inspection.inputs],
-            ),
-            str(platform),
-        )
-        for platform in platforms
+        tuple(LayerPlan(tree.name, _tree_key(tree, language, platform), str(platform)) for tree in trees)
+        for platform, trees in zip(platforms, inspection.own, strict=True)
     )
     shared = tuple(layer.plan for layer in shipment.layers)
     inputs = {
         "base": str(base),
         "name": str(reference),
         "platforms": ", ".join(map(str, platforms)),
-        **{f"layer {plan.name}": plan.key for plan in shared},
-        **{f"layer {plan.name} {plan.platform}": plan.key for plan in own},
-        "start": key_of("start", entrypoint=inspection.entrypoint, cmd=inspection.cmd),
+        **{f"layer {plan.name}": plan.key for plan in (*shared, *common)},
+        **{f"layer {plan.name} {plan.platform}": plan.key for plans in own for plan in plans},
+        "start": key_of(
+            "start",
+            entrypoint=inspection.entrypoint,
+            cmd=inspection.cmd,
+            search_paths=inspection.search_paths,
+        ),
         **stamps,
         "request": key_of(
             "request",
@@ -320,4 +360,15 @@ def _plan(
             volumes=request.volumes,
         ),
     }
-    return BuildPlan(key_of("build", **inputs), inputs, shared, own)
+    return BuildPlan(key_of("build", **inputs), inputs, shared, common, own)
+
+
+def _tree_key(tree: TreePlan, language: str, platform: Platform | None = None) -> str:
+    return key_of(
+        "language layer",
+        format=LAYER_FORMAT,
+        language=language,
+        platform=str(platform or ""),
+        recipe=tree.recipe,
+        inputs=[[each.label, each.digest] for each in tree.inputs],
+    )

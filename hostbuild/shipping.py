@@ -43,6 +43,11 @@ class Shipment(NamedTuple):
     warnings: tuple[str, ...]
 
 
+def ships_source(request: BuildRequest, inspection: Inspection) -> bool:
+    """Whether the source ships: as the language has it, unless the user says it."""
+    return inspection.ships_source if request.ship_source is None else request.ship_source
+
+
 def gather(
     request: BuildRequest,
     root: str,
@@ -59,9 +64,13 @@ def gather(
     """
     entries: dict[str, Entry] = {}
     warnings: list[str] = []
-    ships_source = inspection.kind == "function" if request.ship_source is None else request.ship_source
-    if ships_source:
-        rules = load_ignore(root, use_gitignore=request.gitignore, never=_own_paths(request, root))
+    if ships_source(request, inspection):
+        rules = load_ignore(
+            root,
+            use_gitignore=request.gitignore,
+            never=_own_paths(request, root),
+            leavings=inspection.leavings,
+        )
         tree = scan(root, rules, digests=digests)
         if tree.is_empty():
             raise SourceError(f"nothing in {root!r} would ship", why="it is empty, or all of it is ignored")

@@ -84,6 +84,17 @@ def _build(parser: Any) -> None:
     _add_shown(parser)
 
 
+def _check(parser: Any) -> None:
+    _directory(parser)
+    group = parser.add_argument_group("what is checked")
+    for setting in CHECK:
+        if setting not in ACCESS:
+            _add(group, setting)
+    _add_access(parser, ACCESS)
+    parser.add_argument("--json", action="store_true", help="as one JSON document")
+    _add_shown(parser)
+
+
 def _push(parser: Any) -> None:
     parser.add_argument(
         "place",
@@ -245,6 +256,26 @@ def _add_build_dir(parser: Any) -> None:
 LOGIN = tuple(BY_NAME[name] for name in ("tls-verify", "ca-file", "authfile", "retry-time"))
 LOGOUT = (BY_NAME["authfile"],)
 
+#: What decides which wheels an image gets, and what they stand on.
+CHECK = (
+    *(
+        BY_NAME[name]
+        for name in (
+            "platform",
+            "base",
+            "pull",
+            "locked",
+            "offline",
+            "extra",
+            "group",
+            "requirements",
+            "no-cache",
+            "cache-dir",
+        )
+    ),
+    *ACCESS,
+)
+
 COMMANDS = (
     Command(
         "build",
@@ -255,6 +286,16 @@ COMMANDS = (
         "hostbuild.cli.build_command:run_build",
         SETTINGS,
         _BUILD_EPILOG,
+    ),
+    Command(
+        "check",
+        "tell what an image would lack, before building",
+        "Tell which wheels each platform gets, which are missing, and which libraries they need that the\n"
+        "base image lacks. Nothing is built. Exit code 1 when something would not work.",
+        "[flags] [DIR]",
+        _check,
+        "hostbuild.cli.check_command:run_check",
+        CHECK,
     ),
     Command(
         "push",

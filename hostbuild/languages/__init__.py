@@ -1,7 +1,7 @@
 """The languages that hostbuild builds, found by func.yaml's word or by what lies in the directory.
 
-Go is built in. Others come in by the entry point group `hostbuild.languages`, which is read only when no
-built-in language fits: reading it takes longer than all else in a build with nothing to do.
+Go and Python are built in. Others come in by the entry point group `hostbuild.languages`, which is read only
+when no built-in language fits: reading it takes longer than all else in a build with nothing to do.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 GROUP = "hostbuild.languages"
 
 #: The runtimes of knative func that have no language here.
-NOT_IMPLEMENTED = ("node", "python", "quarkus", "rust", "springboot", "typescript")
+NOT_IMPLEMENTED = ("node", "quarkus", "rust", "springboot", "typescript")
 
 #: What tells those of them that people have, for the message only.
 _SIGNS = {
     "package.json": "node",
-    "pyproject.toml": "python",
-    "requirements.txt": "python",
     "Cargo.toml": "rust",
     "pom.xml": "quarkus or springboot",
 }
@@ -62,15 +60,21 @@ def pick(root: str, runtime: str = "") -> Language:
     for language in _all():
         if language.claims(root):
             return language
+    for language in _all():
+        if language.claims_from_above(root):
+            return language
     names = sorted(os.listdir(root))
     visible = [name for name in names if name not in {".func", ".git"}]
     if not visible:
         raise DetectionError(
             f"the directory {root!r} is empty",
             why="there is no source to build",
-            fix="name a directory that holds a go.mod or *.go files",
+            fix="name a directory that holds a go.mod, a pyproject.toml or another project's files",
         )
-    why = "looked for *.go files, and for a go.mod here and in the directories above"
+    why = (
+        "looked for *.go files, a go.mod here and in the directories above, *.py files, pyproject.toml, "
+        "requirements.txt and the locks of Python projects"
+    )
     for sign, name in _SIGNS.items():
         if sign in visible:
             raise RuntimeNotImplementedError(
@@ -94,9 +98,9 @@ def supported() -> tuple[str, ...]:
 
 
 def _builtin() -> tuple[Language, ...]:
-    from hostbuild.languages.go import LANGUAGE
+    from hostbuild.languages import go, python
 
-    return (LANGUAGE,)
+    return (go.LANGUAGE, python.LANGUAGE)
 
 
 def _all() -> Iterator[Language]:
@@ -122,4 +126,4 @@ def _meant(runtime: str) -> str:
     word = runtime.strip().lower()
     known = (*supported(), *NOT_IMPLEMENTED)
     near = [aliases[word]] if word in aliases else get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "set `runtime: go` in func.yaml"
+    return f"did you mean {near[0]!r}?" if near else "set `runtime: go` or `runtime: python` in func.yaml"

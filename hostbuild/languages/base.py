@@ -8,18 +8,80 @@ need is in the job: small frozen values that pickle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from hostbuild.model import Entry, Event, Pairs
     from hostbuild.oci.platform import Platform
+    from hostbuild.wheels.wanted import WheelSource
 
 Kind = Literal["function", "program"]
 
 #: argv, working directory, environment -> standard output. Raises ToolError and ToolMissingError.
 Probe = Callable[[Sequence[str], str, Mapping[str, str]], str]
+
+
+class BaseFiles(Protocol):
+    """The base image that the project is to stand on; it is looked into only when something is asked."""
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+
+    @property
+    def digest(self) -> str:
+        """Of all its platforms together; "" where there is no base."""
+
+    def key(self, platform: Platform) -> str:
+        """The digest of the platform's manifest. Raises BaseImageError, and the errors of registries."""
+
+    def path(self, platform: Platform) -> str:
+        """PATH of the platform's config. Raises as `key` does."""
+
+    def layers(self, platform: Platform) -> tuple[Callable[[], BinaryIO], ...]:
+        """Openers of the layers as they lie in registries, lowest first; they are fetched for it."""
+
+
+class Workshop(Protocol):
+    """The effects that a language may have while it looks at a project; what they give is kept for the
+    next time on this machine.
+    """
+
+    @property
+    def offline(self) -> bool:
+        """Whether no network may be used."""
+
+    def recall(self, kind: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What `remember` or `keep` keeps under these words, or None."""
+
+    def remember(
+        self, kind: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The JSON object that `inputs` give: kept, else made once on this machine. It does not nest."""
+
+    def keep(self, kind: str, inputs: Mapping[str, Any], make: Callable[[], str]) -> dict[str, Any]:
+        """As `remember`, of a file whose path `make` gives: its `name`, `digest` and `size`; see `path`."""
+
+    def fetch(self, sources: Iterable[WheelSource], credentials: Pairs = ()) -> None:
+        """Bring files into the cache, verified. Raises the errors of servers, and WheelError."""
+
+    def path(self, digest: str) -> str:
+        """Where a file that was kept or fetched lies."""
+
+    def scratch(self) -> AbstractContextManager[str]:
+        """An empty directory, which is removed afterwards."""
+
+    def run(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> Finished:
+        """Run a tool quietly to its end in the complete environment `env`.
+
+        Raises ToolError, with all that it printed as `detail`, and ToolMissingError.
+        """
+
+    def emit(self, event: Event) -> None:
+        """Tell people."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +93,8 @@ class Project:
     `build_env` is func.yaml's build.buildEnvs. `environment` is what tools are started with, complete.
     `digest_file` gives a file's SHA-256 in hex; the caller remembers what it read. `memo` is what
     `Inspection.memo` held the last time on this machine (tools' versions), or empty. `probe` runs a small
-    tool for its standard output; None stands for the ordinary one.
+    tool for its standard output; None stands for the ordinary one. `has_start` tells that the user says
+    what is started. `base` and `workshop` are None where only the source is looked at.
     """
 
     root: str
@@ -45,6 +108,9 @@ class Project:
     build_env: Pairs = ()
     memo: Mapping[str, str] = field(default_factory=dict, repr=False)
     probe: Probe | None = field(default=None, repr=False)
+    has_start: bool = False
+    base: BaseFiles | None = field(default=None, repr=False)
+    workshop: Workshop | None = field(default=None, repr=False)
 
 
 class Input(NamedTuple):
@@ -58,15 +124,32 @@ class Input(NamedTuple):
     digest: str
 
 
+class TreePlan(NamedTuple):
+    """A tree that is to become a layer.
+
+    `name` is its own among the language's; `recipe` holds JSON values: with the language, the inputs and, for
+    a platform's own, the platform, all that its bytes depend on. It is hashed, so no absolute path is in it
+    and no secret. `needs` are files that must be in the cache when the tree is made.
+    """
+
+    name: str
+    recipe: Mapping[str, Any]
+    inputs: tuple[Input, ...] = ()
+    needs: tuple[WheelSource, ...] = ()
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What a language found.
 
-    `name` is what the binary is called. `recipe` holds JSON values: with the platform and the inputs,
-    all that the bytes of the language's layers depend on; it is hashed, so no absolute path is in it and
-    no secret. `tools` are absolute paths, `environment` is what tools are to be started with: neither is
-    hashed. `trees` are further directories to ship: image path to absolute directory. `memo` is to be
-    kept for the next `Project.memo`.
+    `name` is what the binary is called. `recipe` holds JSON values that tell people why a build is another
+    one. `shared` are the trees that all platforms share, `own` those of each platform in the order of
+    `Project.platforms`; each lowest first. `tools` are absolute paths, `environment` is what tools are to be
+    started with, `credentials` gives those for what the trees need: none of them is hashed. `search_paths`
+    are variables that hold lists: the user's value comes before, the base's after. `leavings` are names, or
+    suffixes as `*.pyc`, of what tools leave in the source: it ships only where the user's ignore file says
+    so. `source_on_top` puts what ships above the language's layers. `trees` are further directories to ship:
+    image path to absolute directory. `memo` is to be kept for the next `Project.memo`.
     """
 
     kind: Kind
@@ -75,26 +158,36 @@ class Inspection:
     summary: str
     inputs: tuple[Input, ...]
     recipe: Mapping[str, Any]
-    tools: Mapping[str, str]
-    environment: Mapping[str, str] = field(repr=False)
+    own: tuple[tuple[TreePlan, ...], ...]
+    tools: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    shared: tuple[TreePlan, ...] = ()
+    credentials: Callable[[], Pairs] = field(default=tuple, repr=False)
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     env: Pairs = ()
+    search_paths: Pairs = ()
     labels: Pairs = ()
     needs_certificates: bool = True
-    default_base: str = "scratch"
+    ships_source: bool = False
+    leavings: tuple[str, ...] = ()
+    source_on_top: bool = False
     trees: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     memo: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
-class SharedJob:
-    """The making of what all platforms share. `work` is a scratch directory of this build."""
+class TreeJob:
+    """The making of one tree, out of an inspection's values: the plan `tree` with its `recipe`.
 
+    `work` is a scratch directory of this build, which all its jobs may share; `parallelism` is how many
+    processors one tool may use.
+    """
+
+    tree: str
     root: str
     work: str
-    platforms: tuple[Platform, ...]
     recipe: Mapping[str, Any]
     tools: Mapping[str, str]
     environment: Mapping[str, str] = field(repr=False)
@@ -102,28 +195,38 @@ class SharedJob:
 
 
 @dataclass(frozen=True)
-class PlatformJob:
-    """The making of one platform's trees, out of an inspection's values.
+class PlatformJob(TreeJob):
+    """The making of a tree that is one platform's own."""
 
-    `work` is a scratch directory of this build, which the tasks of all platforms may share;
-    `parallelism` is how many processors one tool may use.
-    """
-
-    root: str
-    platform: Platform
-    work: str
-    recipe: Mapping[str, Any]
-    tools: Mapping[str, str]
-    environment: Mapping[str, str] = field(repr=False)
-    parallelism: int = 1
+    platform: Platform = field(kw_only=True)
 
 
 class Tree(NamedTuple):
-    """Entries that become one layer; `created_by` is the text of its history entry."""
+    """Entries that become one layer, none where there are none; `created_by` is its history entry's text."""
 
     name: str
     entries: tuple[Entry, ...]
     created_by: str
+
+
+class Finding(NamedTuple):
+    """Something that would not work in the image: on which platform, in which package, and why."""
+
+    platform: str
+    subject: str
+    message: str
+
+
+class Report(NamedTuple):
+    """What a language found out about a project's image before it is built.
+
+    `summary` and `lines` are for people, `document` holds the same as JSON values.
+    """
+
+    summary: str
+    lines: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    document: Mapping[str, Any] = {}
 
 
 class Finished(Protocol):
@@ -139,7 +242,7 @@ class Finished(Protocol):
 
 
 class Context(Protocol):
-    """The effects that a language may have while it makes trees."""
+    """The effects that a language may have while it makes a tree."""
 
     def run(
         self,
@@ -158,6 +261,9 @@ class Context(Protocol):
     def emit(self, event: Event) -> None:
         """Tell people and the log."""
 
+    def path(self, digest: str) -> str:
+        """Where a file lies that the tree's plan needs, by its digest."""
+
 
 class Language(Protocol):
     """One language. An entry point of the group `hostbuild.languages` names an object of this kind."""
@@ -173,14 +279,23 @@ class Language(Protocol):
     def claims(self, root: str) -> bool:
         """Whether the directory looks like this language's: a few file names, nothing is read."""
 
+    def claims_from_above(self, root: str) -> bool:
+        """Whether what lies above `root` makes it this language's; asked when nobody claims the directory."""
+
+    def default_base(self, project: Project) -> str:
+        """The base image where none is named, "scratch" for none. Raises what reading the source raises."""
+
     def inspect(self, project: Project) -> Inspection:
-        """Say what the project is. Starts no tool when `project.memo` knows the tools.
+        """Say what the project is. Starts no tool when it is known what tools would say.
 
         Raises DetectionError, UsageError, ToolMissingError and what reading the source raises.
         """
 
-    def shared_trees(self, job: SharedJob, context: Context) -> tuple[Tree, ...]:
-        """The trees that all platforms share, lowest first."""
+    def check(self, project: Project) -> Report:
+        """What the image would lack, platform by platform. Raises what `inspect` raises, but that."""
 
-    def platform_trees(self, job: PlatformJob, context: Context) -> tuple[Tree, ...]:
-        """One platform's trees, lowest first. Raises ToolError with the platform and the tool's output."""
+    def shared_tree(self, job: TreeJob, context: Context) -> Tree:
+        """A tree that all platforms share."""
+
+    def platform_tree(self, job: PlatformJob, context: Context) -> Tree:
+        """One platform's tree. Raises ToolError with the platform and the tool's output."""

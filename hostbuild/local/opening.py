@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hostbuild.errors import LocalImageError
-from hostbuild.layer.archive import ArchiveReader
-from hostbuild.local.docker_archives import MANIFEST_FILE, open_docker_archive
 from hostbuild.local.files import DirectoryFiles
 from hostbuild.local.image import LocalImage
 from hostbuild.local.layouts import is_whole, open_layout
 from hostbuild.local.places import find_place, listed
 from hostbuild.oci.layout import INDEX_FILE, LAYOUT_FILE
 from hostbuild.oci.quoting import quote
+
+if TYPE_CHECKING:
+    from hostbuild.layer.archive import ArchiveReader
 
 Kind = Literal["oci", "oci-archive", "docker-archive"]
 
@@ -40,6 +41,8 @@ def open_local(kind: Kind, place: str) -> LocalImage:
     try:
         if kind == "oci-archive":
             return open_layout(archive, found)
+        from hostbuild.local.docker_archives import open_docker_archive
+
         return open_docker_archive(archive, found)
     except BaseException:
         archive.close()
@@ -64,6 +67,8 @@ def guess_kind(place: str) -> Kind:
             + (f"; in it is {listed(held)}" if held else ", and empty"),
             fix=_FIX,
         )
+    from hostbuild.local.docker_archives import MANIFEST_FILE
+
     with _open_archive(path) as archive:
         is_layout = archive.size(LAYOUT_FILE) is not None and archive.size(INDEX_FILE) is not None
         is_saved = archive.size(MANIFEST_FILE) is not None
@@ -85,4 +90,6 @@ def _open_archive(path: str) -> ArchiveReader:
         raise LocalImageError(
             f"{path!r} is a directory, not an archive", fix="name an image layout as oci:DIR"
         )
+    from hostbuild.layer.archive import ArchiveReader
+
     return ArchiveReader(path)

@@ -28,7 +28,7 @@ from hostbuild.settings.tomlfile import read_settings
 
 #: HOSTBUILD_* variables that are no settings of a build: how progress is shown, and hostbuild's own marks.
 _OTHER_VARIABLES = frozenset(
-    f"HOSTBUILD_{word}" for word in ("PROGRESS", "BUILD_ID", "OWNER", "RUN", "BUILDER")
+    f"HOSTBUILD_{word}" for word in ("PROGRESS", "UV", "BUILD_ID", "OWNER", "RUN", "BUILDER")
 )
 #: What no tool is handed: it holds logins.
 _SECRET_VARIABLES = frozenset(setting.variable for setting in SETTINGS if setting.secret)
@@ -88,6 +88,10 @@ def load_request(
         gitignore=pick("gitignore", False),
         ldflags=pick("ldflags", ""),
         build_tags=pick("tags", ()),
+        extras=pick("extra", ()),
+        groups=pick("group", ()),
+        requirements=pick("requirements", ()),
+        compile=pick("compile", False),
         stamp=pick("stamp"),
         created=_source_date_epoch(environment),
         jobs=pick("jobs"),

@@ -102,6 +102,9 @@ class BuiltInList:
         return False
 
 
+NO_NAMES = BuiltInList(frozenset(), ())
+
+
 class Level(NamedTuple):
     """What the rules know in one directory.
 
@@ -117,7 +120,8 @@ class IgnoreRules:
     """The rules of one directory. `source` is what messages call them.
 
     `patterns` decide; where they say nothing and `gitignore` is set, .gitignore files do, the deepest
-    first. `hidden` are names that do not ship from the root, `never` paths below it that do not ship.
+    first. What neither speaks of is left out where `leavings` name it. `hidden` are names that do not ship
+    from the root, `never` paths below it that do not ship.
     """
 
     source: str
@@ -125,6 +129,7 @@ class IgnoreRules:
     gitignore: bool = False
     hidden: frozenset[bytes] = IGNORE_FILES
     never: frozenset[bytes] = frozenset()
+    leavings: BuiltInList = NO_NAMES
 
     def enter(self, level: Level, directory: bytes, path: bytes) -> Level:
         """What is known inside of `path`, which lies at `directory` and has a .gitignore."""
@@ -152,25 +157,37 @@ class IgnoreRules:
                 if verdict is not None:
                     # Below what git ignores nothing can be brought back.
                     return verdict, None if verdict else Level(matched, level.gitignores)
+            decision, _ = self.leavings.decide(path, name, is_dir=is_dir, parent=())
+            if decision:
+                return True, None
         if decision and not (is_dir and self.patterns.may_except_below(path)):
             return True, None
         return bool(decision), level if matched == level.matched else Level(matched, level.gitignores)
 
 
 #: For what was named expressly: everything ships but `.git` and `.func`.
-EVERYTHING = IgnoreRules("nothing", BuiltInList(frozenset(), ()), hidden=frozenset())
+EVERYTHING = IgnoreRules("nothing", NO_NAMES, hidden=frozenset())
 
 
-def load_ignore(root: str, use_gitignore: bool = False, *, never: Iterable[str] = ()) -> IgnoreRules:
+def load_ignore(
+    root: str, use_gitignore: bool = False, *, never: Iterable[str] = (), leavings: Iterable[str] = ()
+) -> IgnoreRules:
     """The rules of the directory `root`.
 
-    `never` are paths relative to it that must not ship, as the places that a build writes to. Raises
-    IgnoreFileError where the ignore file cannot be read or understood.
+    `never` are paths relative to it that must not ship, as the places that a build writes to; `leavings`
+    names, or suffixes as `*.pyc`, that ship only where the ignore file says so.
+
+    Raises IgnoreFileError where the ignore file cannot be read or understood.
     """
     directory = os.fsencode(root)
     paths = frozenset(encode(path.strip("/")) for path in never)
     source, patterns = _own_patterns(directory)
-    return IgnoreRules(source, patterns, gitignore=use_gitignore, never=paths)
+    names = [encode(name) for name in leavings]
+    left = BuiltInList(
+        frozenset(name for name in names if not name.startswith(b"*")),
+        tuple(name[1:] for name in names if name.startswith(b"*")),
+    )
+    return IgnoreRules(source, patterns, gitignore=use_gitignore, never=paths, leavings=left)
 
 
 def _own_patterns(directory: bytes) -> tuple[str, Patterns]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ class Cache:
     def __init__(self, root: str | os.PathLike[str], *, owner: str = "") -> None:
         self.root = os.path.abspath(os.fspath(root))
         token = owner or str(os.getpid())
+        self._owner = token
         self._temp = os.path.join(self.root, "tmp")
         self._locks = os.path.join(self.root, "locks")
         self._prepare()
@@ -73,7 +75,7 @@ class Cache:
         """What the recipe `key` gives: from its record, else by `make`, once a machine.
 
         `make` stores a blob and returns a value with its `digest` (text) and `size`, and whatever else is
-        to be remembered (JSON values); for several blobs, a list `layers` of such values. Returns the
+        to be remembered (JSON values); for any number of blobs, a list `layers` of such values. Returns the
         value, and whether `make` was called; with `anew` it is called whatever is recorded. A record
         counts only while the blobs that it names are here with the right size.
 
@@ -117,6 +119,12 @@ class Cache:
         value = self.keys.get(key)
         return value if value is not None and self._counts(value) else None
 
+    def scratch(self) -> AbstractContextManager[str]:
+        """An empty directory for a while: see `temp_directory`."""
+        from hostbuild.store.tempfiles import temp_directory
+
+        return temp_directory(self._temp, self._owner)
+
     def clean_temp(
         self, is_alive: Callable[[str], bool | None], *, dry_run: bool = False
     ) -> tuple[Removal, ...]:
@@ -127,7 +135,7 @@ class Cache:
 
     def _counts(self, value: dict[str, Any]) -> bool:
         layers = value.get("layers", [value])
-        return isinstance(layers, list) and bool(layers) and all(map(self._is_here, layers))
+        return isinstance(layers, list) and all(map(self._is_here, layers))
 
     def _is_here(self, layer: object) -> bool:
         if not isinstance(layer, dict):

@@ -1,11 +1,12 @@
-"""Temp files: private, locked while they are written, and cleaned when their writer died."""
+"""Temp files and directories: private, locked while they are used, and cleaned when their user died."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from hostbuild.store.failures import explain_os_error
 from hostbuild.store.locks import lock_descriptor, lock_new_file
@@ -74,10 +75,32 @@ class TempFile:
             self.close()
 
 
+@contextmanager
+def temp_directory(directory: str, owner: str) -> Iterator[str]:
+    """A new empty directory in `directory`, mode 0700, locked, and removed at the end with all in it.
+
+    `owner` is as for `TempFile`. Raises `StoreError`.
+    """
+    from shutil import rmtree
+
+    path = os.path.join(directory, f"tmp.{owner}.{os.urandom(8).hex()}")
+    try:
+        os.mkdir(path, 0o700)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise explain_os_error(error, "make a temporary directory", directory) from error
+    try:
+        lock_descriptor(descriptor, path)
+        yield path
+    finally:
+        rmtree(path, ignore_errors=True)  # what is left is cleaned as a dead user's is
+        os.close(descriptor)
+
+
 def clean_temp_files(
     directory: str, is_alive: Callable[[str], bool | None], *, dry_run: bool = False
 ) -> list[Removal]:
-    """Remove temp files whose writer is dead: nobody holds their lock, and `is_alive(owner)` is False.
+    """Remove temp files and directories of the dead: nobody holds their lock, and `is_alive(owner)` is False.
 
     `is_alive` gets the owner's token; True keeps the file (a file system whose locks do not reach the
     owner's host), and so does None (cannot be told). Other files are left alone. Raises `StoreError`.
@@ -109,10 +132,29 @@ def _remove_if_free(path: str, *, dry_run: bool) -> int | None:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or not lock_descriptor(descriptor, path):
+        is_directory = stat.S_ISDIR(found.st_mode)
+        if not (is_directory or stat.S_ISREG(found.st_mode)) or not lock_descriptor(descriptor, path):
             return None
+        size = _size_below(path) if is_directory else found.st_size
         if not dry_run:
-            os.unlink(path)
-        return found.st_size
+            _remove(path, is_directory=is_directory)
+        return size
     finally:
         os.close(descriptor)
+
+
+def _remove(path: str, *, is_directory: bool) -> None:
+    if not is_directory:
+        os.unlink(path)
+        return
+    from shutil import rmtree
+
+    rmtree(path)
+
+
+def _size_below(path: str) -> int:
+    """The bytes of the files in a directory; links count as themselves."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        total += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
+    return total

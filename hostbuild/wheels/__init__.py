@@ -12,10 +12,16 @@ packaging, and that late.
 `record`       RECORD, read and written
 `wheel`        one wheel, read and checked
 `scripts`      the commands that a wheel brings
+`prefix`       where files go in the image
 `install`      a wheel as entries of a layer; what two wheels both bring
+`rewrite`      a wheel written anew: its bytes depend on its files alone
 `elf`          what an ELF file says of itself
 `machinecode`  the machine code in a wheel, and whether it fits a target
+`loading`      what a base lacks for the machine code in wheels
+`base_python`  the Python of a base image, by `interpreters`, `loader` (the dynamic one), `image_files` and
+               `image_tree` (layers laid one over the other)
 `credentials`  users and passwords for package indexes
+`wanted`       what is to be fetched
 `places`       servers and files that wheels come from
 `fetch`        wheels into the cache, each once on this machine
 """

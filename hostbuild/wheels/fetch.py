@@ -21,26 +21,11 @@ from hostbuild.plan import key_of
 from hostbuild.store.cache import Cache
 from hostbuild.wheels.credentials import Credentials
 from hostbuild.wheels.places import Place, Reach, Tally
+from hostbuild.wheels.wanted import WheelSource
 
 #: Connections that one process opens for wheels.
 PARALLEL = 6
 _NAMED = 5
-
-
-class WheelSource(NamedTuple):
-    """A wheel that is wanted, as a lock names it.
-
-    `location` is an http, https or file URL, or a path. `digest` may be None for files of this machine only;
-    `size` is bytes, None where it is not known. Its repr shows no secret.
-    """
-
-    filename: str
-    location: str
-    digest: Digest | None = None
-    size: int | None = None
-
-    def __repr__(self) -> str:
-        return f"WheelSource({self.filename!r}, digest={str(self.digest)!r}, size={self.size})"
 
 
 class CachedWheel(NamedTuple):
@@ -143,10 +128,11 @@ class _Job:
         new = [wheel for wheel in wheels if wheel.is_new]
         if new:
             size = sum(wheel.size for wheel in new)
+            count = "1 wheel" if len(new) == 1 else f"{len(new)} wheels"
             self._on_event(
                 Event(
                     "info",
-                    f"{len(new)} wheels fetched in {seconds:.1f} s",
+                    f"{count} fetched in {seconds:.1f} s",
                     data={"step": "wheels", "count": len(new), "size": size},
                 )
             )

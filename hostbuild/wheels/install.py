@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from hostbuild.model import Entry
 from hostbuild.oci.quoting import quote
 from hostbuild.wheels.names import find_clash, wheel_error
+from hostbuild.wheels.prefix import DEFAULT_PREFIX, Prefix
 from hostbuild.wheels.record import UNLISTED, write_record
 from hostbuild.wheels.scripts import (
     command_script,
@@ -33,22 +34,6 @@ _INSTALLERS_OWN = (*UNLISTED, "INSTALLER", "REQUESTED", "direct_url.json")
 _MAX_SCRIPT = 32 << 20
 
 _PLAIN, _EXECUTABLE = 0o644, 0o755
-
-
-class Prefix(NamedTuple):
-    """Where things go in the image, relative to its root; it does not depend on the base.
-
-    `site` takes what is imported (purelib and platlib alike), `bin` commands, `data` is the root of the
-    scheme `data`, `headers` has a directory for each package (as sysconfig's scheme `posix_home` has it).
-    """
-
-    site: str = "opt/python/site-packages"
-    bin: str = "opt/python/bin"
-    data: str = "opt/python"
-    headers: str = "opt/python/include/python"
-
-
-DEFAULT_PREFIX = Prefix()
 
 
 class Installed(NamedTuple):
@@ -75,13 +60,19 @@ class Conflict(NamedTuple):
 
 
 def install_entries(
-    wheel: Wheel, prefix: Prefix = DEFAULT_PREFIX, *, python: str, requested: bool = False
+    wheel: Wheel,
+    prefix: Prefix = DEFAULT_PREFIX,
+    *,
+    python: str,
+    requested: bool = False,
+    bytecode: Sequence[Entry] = (),
 ) -> Installed:
     """What an installer would make of the wheel, as entries that are read from it when they are wanted.
 
     `python` is the interpreter's absolute path in the image. `requested` writes REQUESTED, and moves RECORD
     to `scripts`, so that `files` stay the same. Files keep the wheel's executable bits, scripts are
-    executable. Nothing is written, and only scripts with `#!python` are read.
+    executable. `bytecode` is recorded as the wheel's files are, and replaces those of its paths. Nothing is
+    written, and only scripts with `#!python` are read.
 
     Raises WheelError for a file that would leave its directory, a .data directory of no known scheme, and
     two files for one place; ValueError for an impossible `python`.
@@ -100,6 +91,9 @@ def install_entries(
         else:
             mode = _EXECUTABLE if file.executable or is_script else _PLAIN
             files.append(_copied(path, wheel, file, mode))
+    if bytecode:
+        made = {entry.path for entry in bytecode}
+        files = [*(entry for entry in files if entry.path not in made), *bytecode]
     for command in wheel.commands:
         text = command_script(command, python)
         scripts.append(_made(f"{prefix.bin}/{command.name}", text, _EXECUTABLE, wheel, "entry_points.txt"))

@@ -27,6 +27,7 @@ PACKAGES = (
     "dash",
     "libc-bin",
     "libpython3-stdlib",
+    "libstdc++6",
     "netbase",
     "python3-minimal",
 )

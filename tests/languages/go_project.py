@@ -74,6 +74,9 @@ class Recorder:
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
+    def path(self, digest: str) -> str:
+        raise AssertionError(f"a Go build needs no {digest}")
+
     @property
     def verbs(self) -> list[str]:
         return [argv[1] for argv in self.commands]
@@ -99,17 +102,18 @@ def build(
     root: Path, work: Path, platform: str = "linux/amd64", context: Recorder | None = None, **settings: Any
 ) -> Tree:
     found = inspect(root, platform, **settings)
+    ((plan,),) = found.own
     job = PlatformJob(
+        tree=plan.name,
         root=os.path.realpath(root),
         platform=Platform.parse(platform),
         work=str(work),
-        recipe=found.recipe,
+        recipe=plan.recipe,
         tools=found.tools,
         environment=found.environment,
         parallelism=2,
     )
-    (tree,) = LANGUAGE.platform_trees(job, context or Recorder())
-    return tree
+    return LANGUAGE.platform_tree(job, context or Recorder())
 
 
 def content(tree: Tree) -> bytes:

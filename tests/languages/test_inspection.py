@@ -55,7 +55,7 @@ def function(tmp_path: Path) -> Path:
 
 def test_a_function_is_started_by_its_command(function: Path, environment: dict[str, str]) -> None:
     found = look(function, environment)
-    assert (found.kind, found.name, found.language, found.default_base) == ("function", "f", "go", "scratch")
+    assert (found.kind, found.name, found.language, found.ships_source) == ("function", "f", "go", True)
     assert (found.entrypoint, found.cmd) == ((), ("/func/f",))
     assert found.env == (("LISTEN_ADDRESS", "[::]:8080"),)
     assert found.needs_certificates

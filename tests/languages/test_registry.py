@@ -11,14 +11,15 @@ from hostbuild import languages
 from hostbuild.errors import DetectionError, RuntimeNotImplementedError, RuntimeNotRecognisedError
 
 
-def test_go_is_supported_by_its_word_alone() -> None:
+def test_a_language_is_supported_by_its_word_alone() -> None:
     assert languages.get("go").name == "go"
-    assert languages.is_supported("go")
-    assert not languages.is_supported("python")
+    assert languages.get("python").name == "python"
+    assert languages.supported() == ("go", "python")
+    assert languages.is_supported("python")
     assert not languages.is_supported("golang")
 
 
-@pytest.mark.parametrize("runtime", ["node", "python", "quarkus", "rust", "springboot", "typescript"])
+@pytest.mark.parametrize("runtime", ["node", "quarkus", "rust", "springboot", "typescript"])
 def test_a_runtime_of_func_that_is_not_built_is_not_implemented(runtime: str) -> None:
     with pytest.raises(RuntimeNotImplementedError, match=runtime):
         languages.get(runtime)
@@ -41,6 +42,16 @@ def test_a_go_file_or_a_go_mod_above_makes_it_go(tmp_path: Path) -> None:
     below.mkdir(parents=True)
     (tmp_path / "module" / "go.mod").write_text("module m\n")
     assert languages.pick(str(below)).name == "go"
+
+
+def test_what_lies_in_the_directory_says_more_than_what_lies_above(tmp_path: Path) -> None:
+    (tmp_path / "go.mod").write_text("module m\n")
+    tool = tmp_path / "tool"
+    tool.mkdir()
+    (tool / "pyproject.toml").write_text("")
+    assert languages.pick(str(tool)).name == "python"
+    (tool / "main.go").write_text("package main\n")
+    assert languages.pick(str(tool)).name == "go"
 
 
 def test_an_empty_directory_is_said_to_be_empty(tmp_path: Path) -> None:
@@ -68,6 +79,9 @@ class _Zig:
 
     def claims(self, root: str) -> bool:
         return (Path(root) / "build.zig").exists()
+
+    def claims_from_above(self, root: str) -> bool:
+        return False
 
 
 class _Point:

@@ -69,6 +69,7 @@ class Hostbuild:
     home: Path
     env: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = field(default_factory=private_mounts)
+    python: str = sys.executable
 
     def beside(self, pid: int) -> Hostbuild:
         """The same command in the mount namespace of `pid`, whose processes it therefore judges."""
@@ -97,7 +98,7 @@ class Hostbuild:
         return result
 
     def _argv(self, arguments: tuple[str | Path, ...]) -> list[str]:
-        return [*self.prefix, sys.executable, "-m", "hostbuild", *map(str, arguments)]
+        return [*self.prefix, self.python, "-m", "hostbuild", *map(str, arguments)]
 
     def __call__(
         self,

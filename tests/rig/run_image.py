@@ -127,6 +127,10 @@ def _start(
     else:
         cwd = str(root / cwd.lstrip("/"))
         Path(cwd).mkdir(parents=True, exist_ok=True)
+    return _spawn(argv, cwd, env, log)
+
+
+def _spawn(argv: list[str], cwd: str, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(
             argv,
@@ -160,14 +164,24 @@ def running(image: Image, directory: Path, env: Mapping[str, str] | None = None)
     directory.mkdir(parents=True)
     root, log, port = unpack(image, directory / "root"), directory / "log", free_port()
     environment = {**image.env, "LISTEN_ADDRESS": f"127.0.0.1:{port}", **(env or {})}
-    process = _start(image, root, environment, (), log)
+    with _listening(_start(image, root, environment, (), log), port, log, image.platform) as service:
+        yield service
+
+
+@contextmanager
+def serving(argv: list[str], port: int, log: Path, what: str) -> Iterator[Service]:
+    """Start a command that is to listen at `port` of 127.0.0.1, and wait until it does; as `running` does."""
+    with _listening(_spawn(argv, "/", {"PATH": os.defpath}, log), port, log, what) as service:
+        yield service
+
+
+@contextmanager
+def _listening(process: subprocess.Popen[bytes], port: int, log: Path, what: str) -> Iterator[Service]:
     try:
         deadline = time.monotonic() + _START_SECONDS
         while not _listens(port):
-            assert process.poll() is None, (
-                f"{image.platform} ended with {process.returncode}: {log.read_text()}"
-            )
-            assert time.monotonic() < deadline, f"{image.platform} does not listen: {log.read_text()}"
+            assert process.poll() is None, f"{what} ended with {process.returncode}: {log.read_text()}"
+            assert time.monotonic() < deadline, f"{what} does not listen: {log.read_text()}"
             time.sleep(0.02)
         yield Service(port)
     finally:

@@ -23,6 +23,23 @@ def shipped(root: Path, *, gitignore: bool = False, never: tuple[str, ...] = ())
     return [entry.path for entry in tree.entries if entry.kind != "dir"]
 
 
+def test_what_a_tool_leaves_ships_only_where_the_ignore_file_says_so(tmp_path: Path) -> None:
+    make(
+        tmp_path, "a.py", "a.pyc", "x/b.pyc", "x/__pycache__/b.pyc", "keep.pyc", "notes.txt", "x/z.egg-info/P"
+    )
+    (tmp_path / ".dockerignore").write_text("notes.txt\n*.pyc\n!keep.pyc\n")
+    rules = load_ignore(str(tmp_path), leavings=("__pycache__", "*.pyc", "*.egg-info"))
+    tree = scan(str(tmp_path), rules, digests=FileDigests())
+    assert [entry.path for entry in tree.entries if entry.kind != "dir"] == ["a.py", "keep.pyc"]
+    assert shipped(tmp_path) == [
+        "a.py",
+        "keep.pyc",
+        "x/__pycache__/b.pyc",
+        "x/b.pyc",
+        "x/z.egg-info/P",
+    ]
+
+
 BUILT_IN = (
     ".env",
     "x/.env",

@@ -294,3 +294,35 @@ print("ok")
 """
     for process in [start(code, tmp_path / "new" / "cache") for _ in range(3)]:
         assert finish(process) == "ok\n"
+
+
+SCRATCH = """
+import sys, time
+from hostbuild.store.cache import Cache
+with Cache(sys.argv[1]).scratch() as path:
+    open(path + "/file", "w").write("12345")
+    print(path, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_scratch_directory_goes_with_its_user(cache: Cache) -> None:
+    with cache.scratch() as path:
+        assert os.stat(path).st_mode & 0o777 == 0o700
+        Path(path, "below").mkdir()
+        Path(path, "below", "file").write_text("x")
+        assert cache.clean_temp(lambda owner: False) == ()  # its lock is held
+    assert not os.path.exists(path)
+
+
+def test_a_scratch_directory_of_a_killed_process_is_removed(cache: Cache) -> None:
+    process = start(SCRATCH, cache.root)
+    assert process.stdout is not None
+    path = process.stdout.readline().strip()
+    assert cache.clean_temp(lambda owner: True) == ()
+    kill(process)
+    (removal,) = cache.clean_temp(lambda owner: False, dry_run=True)
+    assert (removal.path, removal.size) == (path, 5)
+    assert os.path.isdir(path)
+    assert cache.clean_temp(lambda owner: False) == (removal,)
+    assert not os.path.exists(path)

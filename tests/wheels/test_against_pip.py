@@ -13,13 +13,13 @@ import pytest
 from hostbuild.model import Entry
 from hostbuild.oci.platform import Platform
 from hostbuild.wheels.install import (
-    DEFAULT_PREFIX,
     Installed,
     conflicts,
     install_entries,
     with_directories,
 )
 from hostbuild.wheels.machinecode import find_machine_code, why_unfit
+from hostbuild.wheels.prefix import DEFAULT_PREFIX
 from hostbuild.wheels.target import Target
 from hostbuild.wheels.wheel import read_wheel
 from tests.wheels.published import AARCH64, ARMV7L, PUBLISHED, Published, pip, wheel_file

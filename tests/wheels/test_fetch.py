@@ -26,8 +26,9 @@ from hostbuild.model import Access, Event
 from hostbuild.oci.digest import Digest
 from hostbuild.store.cache import Cache
 from hostbuild.wheels.credentials import Credentials
-from hostbuild.wheels.fetch import CachedWheel, WheelSource, fetch_wheels
+from hostbuild.wheels.fetch import CachedWheel, fetch_wheels
 from hostbuild.wheels.places import Place
+from hostbuild.wheels.wanted import WheelSource
 from hostbuild.wheels.wheel import read_wheel
 from tests.http.peers import Peer, Request, Talk, answer, closed_port
 from tests.http.test_download import Server
@@ -299,7 +300,8 @@ import sys
 from hostbuild.model import Access
 from hostbuild.oci.digest import Digest
 from hostbuild.store.cache import Cache
-from hostbuild.wheels.fetch import WheelSource, fetch_wheels
+from hostbuild.wheels.fetch import fetch_wheels
+from hostbuild.wheels.wanted import WheelSource
 root, url, digest = sys.argv[1:]
 (wheel,) = fetch_wheels([WheelSource("x.whl", url, Digest.parse(digest))], Cache(root), Access())
 print(wheel.is_new)

@@ -17,14 +17,13 @@ from hostbuild.errors import WheelError
 from hostbuild.layer import read_layer, write_layer
 from hostbuild.model import Entry
 from hostbuild.wheels.install import (
-    DEFAULT_PREFIX,
     Conflict,
     Installed,
-    Prefix,
     conflicts,
     install_entries,
     with_directories,
 )
+from hostbuild.wheels.prefix import DEFAULT_PREFIX, Prefix
 from hostbuild.wheels.scripts import shebang
 from hostbuild.wheels.wheel import read_wheel
 from tests.wheels.handmade import DATA, INFO, METADATA, contents, make_wheel, member, record_of

@@ -31,8 +31,8 @@ class _Build:
     complete: Callable[[], None] | None = field(default=None, repr=False)
 
 
-def platform_trees(job: PlatformJob, context: Context) -> tuple[Tree, ...]:
-    """One tree with one executable, mode 0755: a function's /func/f, of the application's user as the data
+def platform_tree(job: PlatformJob, context: Context) -> Tree:
+    """One executable, mode 0755: a function's /func/f, of the application's user as the data
     is, or a program's /app/NAME, of root.
 
     Raises ToolError with the platform and, as `detail`, what the go command printed.
@@ -46,7 +46,7 @@ def platform_trees(job: PlatformJob, context: Context) -> tuple[Tree, ...]:
     run = _Go(job, context)
     make = _function if recipe["kind"] == "function" else _program
     run.build(make(recipe, run, stage), binary)
-    return (Tree("go", _entries(recipe, binary), _created_by(recipe)),)
+    return Tree(job.tree, _entries(recipe, binary), _created_by(recipe))
 
 
 class _Go:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostbuild.errors import DetectionError, UsageError
-from hostbuild.languages.base import Input, Inspection, Project
+from hostbuild.languages.base import Input, Inspection, Kind, Project, TreePlan
 from hostbuild.languages.go import funcgo
 from hostbuild.languages.go.detect import Signature, detect
 from hostbuild.languages.go.gofile import parse_header
@@ -70,9 +70,11 @@ def inspect(project: Project) -> Inspection:
     for platform in project.platforms:
         platform_environment(environment, platform, cwd=request.directory)
     signature, closure = _look(project, tool, request)
-    kind = "program" if signature is None else "function"
+    kind: Kind = "program" if signature is None else "function"
     name = executable_name(closure.import_path) if signature is None else "f"
     binary = f"/app/{name}" if signature is None else "/func/f"
+    inputs = _inputs(project, closure, request)
+    recipe = _recipe(project, tool, closure, request, signature) | {"kind": kind, "binary": binary}
     kodata = os.path.join(request.directory, "kodata")
     has_data = signature is None and os.path.isdir(kodata)
     if signature is None:
@@ -80,18 +82,20 @@ def inspect(project: Project) -> Inspection:
     else:
         env = (("LISTEN_ADDRESS", "[::]:8080"),)
     return Inspection(
-        kind="program" if signature is None else "function",
+        kind=kind,
         name=name,
         language="go",
         summary=_summary(closure, signature, tool),
-        inputs=_inputs(project, closure, request),
-        recipe=_recipe(project, tool, closure, request, signature) | {"kind": kind, "binary": binary},
+        inputs=inputs,
+        recipe=recipe,
+        own=tuple((TreePlan("go", recipe, inputs),) for _ in project.platforms),
         tools={"go": tool.go},
         environment=environment,
         entrypoint=(binary,) if signature is None else (),
         cmd=() if signature is None else (binary,),
         env=env,
         labels=() if signature is None else (("middleware-version", funcgo.VERSION),),
+        ships_source=kind == "function",
         trees={KODATA: kodata} if has_data else {},
         warnings=_warnings(closure, request, signature),
         memo=tool.memo,

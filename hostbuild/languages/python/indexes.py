@@ -103,6 +103,7 @@ def uv_environment(environment: Mapping[str, str], sources: Sources | None = Non
     result.setdefault("UV_NATIVE_TLS", "1")  # what releases before UV_SYSTEM_CERTS call it
     result["NO_COLOR"] = "1"
     result["UV_NO_PROGRESS"] = "1"
+    result["UV_NO_WRAP"] = "1"  # its errors are read line by line
     return result
 
 

@@ -30,7 +30,9 @@ class Inputs:
 
     `path` is the file that decides, absolute, or "" where nothing is asked for; `where` the directory that
     uv is to be started in for it (a uv workspace's member, or the root). `asked` is what requirements files
-    hold (kind "requirements"). `files` are all files that decide, whose change makes a lock stale.
+    hold (kind "requirements"). `files` are all files that decide, whose change makes a lock stale. `further`
+    are requirements beside the project's own, by name and version; `alone` takes what the project depends on,
+    and not the project.
     """
 
     kind: Kind
@@ -43,10 +45,14 @@ class Inputs:
     package: str = ""
     files: tuple[FileRead, ...] = ()
     warnings: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
+    alone: bool = False
 
     @property
     def builds_project(self) -> bool:
         """Whether the project itself is to be built to a wheel, beside what it depends on."""
+        if self.alone:
+            return False
         return self.project is not None and self.project.has_project and self.project.is_package
 
     @property

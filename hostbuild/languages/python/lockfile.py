@@ -16,6 +16,11 @@ from hostbuild.languages.python.indexes import strip_user_info
 
 FORMAT = 1
 
+#: The URL of a source archive that is not there; see `with_stand_in`.
+STAND_IN = "hostbuild:no-source-archive"
+
+_FILES = frozenset({"archive", "directory", "sdist", "vcs", "wheels"})
+
 _LARGEST = 64 * 1024 * 1024
 
 
@@ -70,8 +75,18 @@ class Lock:
         )
 
 
-def read_lock(path: str, label: str, *, root: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+def with_stand_in(package: Mapping[str, Any]) -> dict[str, Any]:
+    """The package with a source archive that is not there, for one that has no file to be selected."""
+    name = f"{package['name'].replace('-', '_')}-{package.get('version', '0')}.tar.gz"
+    return {**package, "sdist": {"name": name, "url": STAND_IN, "hashes": {"none": ""}}}
+
+
+def read_lock(
+    path: str, label: str, *, root: str, may_lack_files: bool = False
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The document of the pylock.toml at `path`, and what was left out of it, in words.
+
+    uv leaves out wheels that fit no target, with `may_lack_files` even all of them.
 
     Raises DependenciesError for a file that is no lock.
     """
@@ -88,6 +103,9 @@ def read_lock(path: str, label: str, *, root: str) -> tuple[dict[str, Any], tupl
         document = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise DependenciesError(f"{label} cannot be read", why=str(error)) from None
+    packages = document.get("packages")
+    if may_lack_files and isinstance(packages, list):
+        document["packages"] = [each if _FILES & each.keys() else with_stand_in(each) for each in packages]
     return clean(document, label, folder=os.path.dirname(path), root=root)
 
 

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import DependenciesError, ToolError
+from hostbuild.languages.python.further import (
+    constraints,
+    installed_names,
+    lacking,
+    merged,
+    without_directory,
+)
 from hostbuild.languages.python.indexes import resolving_variables, strip_user_info, unused_variables
 from hostbuild.languages.python.inputs import Inputs, read_digest
 from hostbuild.languages.python.lockfile import FORMAT, Lock, read_lock
@@ -30,11 +37,12 @@ if TYPE_CHECKING:
     from hostbuild.wheels.target import Target
 
 #: Changes when the same inputs would give another lock.
-RECIPE = 1
+RECIPE = 3
 
 #: How many packages may fail to tell their metadata before the resolution is given up.
 _MOST_UNBUILDABLE = 16
 
+_NO_FITTING_WHEEL = re.compile(r"has no wheels with a matching|-compatible wheels")
 _FAILED_BUILD = re.compile(r"Failed to (?:build|download and build) `([A-Za-z0-9][\w.-]*)==([^`\s]+)`")
 
 
@@ -56,13 +64,15 @@ def lock_key(
     return {
         "recipe": RECIPE,
         "format": FORMAT,
-        "kind": inputs.kind,
+        "decides": inputs.kind,
         "files": sorted([inputs.label(each.path), each.digest] for each in inputs.files),
         "requirements": [strip_user_info(each) for each in lines],
         "sources": [strip_user_info(each) for each in urls],
         "extras": list(inputs.extras),
         "groups": list(inputs.groups),
         "package": inputs.package,
+        "further": list(inputs.further),
+        "alone": inputs.alone,
         "targets": sorted({target_environment(target) for target in targets}),
         "variables": resolving_variables(environment),
         "configuration": [
@@ -92,24 +102,66 @@ def lock(
     how = how or Resolving()
     check_python(inputs, targets)
     warnings = inputs.warnings + tuple(f"{name} is not used" for name in unused_variables(environment))
-    if inputs.kind == "nothing" or _is_empty(inputs):
+
+    def session() -> Session:
+        return open_session(inputs, targets, environment=environment, work=work, how=how, run=run)
+
+    if _is_empty(inputs) and not inputs.further:
         return Lock(_NO_PACKAGES, "nothing", warnings=warnings)
     if inputs.kind == "pylock":
         label = inputs.label(inputs.path)
         document, left_out = read_lock(inputs.path, label, root=inputs.root)
-        found = Lock(document, label, extras=inputs.extras, groups=inputs.groups)
-        return replace(found, warnings=warnings + left_out)
-    session = open_session(inputs, targets, environment=environment, work=work, how=how, run=run)
-    with session:
-        made = _export(session) if inputs.kind == "uv" else compile_lock(session)
-    return replace(made, warnings=warnings + made.warnings)
+        found = Lock(document, label, extras=inputs.extras, groups=inputs.groups, warnings=left_out)
+    else:
+        with session() as opened:
+            found = _export(opened) if inputs.kind == "uv" else compile_lock(opened)
+    if inputs.alone:
+        own = [inputs.root, *([inputs.project.root] if inputs.project else [])]
+        found = without_directory(found, own, root=inputs.root)
+    if inputs.further and not _compiles_further(inputs):
+        found = _with_further(found, inputs, targets, session)
+    return replace(found, warnings=warnings + found.warnings)
+
+
+def _compiles_further(inputs: Inputs) -> bool:
+    """Whether what is needed beside the project is resolved together with it.
+
+    A lock that was found is not ours to solve again, and where every package has its hashes, they are known
+    of the project's own only.
+    """
+    hashed = inputs.asked is not None and inputs.asked.require_hashes
+    return inputs.kind not in {"uv", "pylock"} and not hashed
+
+
+def _with_further(
+    found: Lock, inputs: Inputs, targets: Sequence[Target], session: Callable[[], Session]
+) -> Lock:
+    """The lock with what it lacks of `Inputs.further`, and what that depends on: in the locked versions."""
+    names = installed_names(found, targets, root=inputs.root)
+    wanted = lacking(inputs.further, names)
+    if not wanted:
+        return found
+    with session() as opened:
+        arguments = [
+            opened.write("further.txt", wanted),
+            *("--constraints", opened.write("locked.txt", constraints(found.document, inputs.root))),
+        ]
+        what = f"{', '.join(wanted)} cannot be had with the versions that {found.label} holds"
+        try:
+            more = _compile(opened, arguments, what)
+        except DependenciesError as error:
+            fix = "let the project depend on it, or on other versions, and lock it again"
+            raise DependenciesError(what, why=error.why, fix=fix, detail=error.detail) from None
+    return merged(found, more, targets, names)
 
 
 _NO_PACKAGES: dict[str, Any] = {"lock-version": "1.0", "created-by": "hostbuild", "packages": []}
 
 
 def _is_empty(inputs: Inputs) -> bool:
-    return inputs.asked is not None and not inputs.asked.requirements and not inputs.asked.local
+    if inputs.asked is None:
+        return inputs.kind == "nothing"
+    return not inputs.asked.requirements and not inputs.asked.local
 
 
 def check_python(inputs: Inputs, targets: Iterable[Target]) -> None:
@@ -140,46 +192,54 @@ def compile_lock(session: Session, *, arguments: Sequence[str] = ()) -> Lock:
     A package whose metadata cannot be built is taken to depend on nothing, so that all that is missing can
     be named at once: it cannot be used anyway. Raises DependenciesError, OfflineError, UnreachableError.
     """
-    inputs = session.inputs
-    arguments = (*_what(session), *arguments)
+    what = f"the dependencies in {session.label} cannot be resolved"
+    made = _compile(session, (*_what(session), *arguments), what)
+    return replace(made, hashes=_hashes(session.inputs))
+
+
+def _compile(session: Session, arguments: Sequence[str], what: str) -> Lock:
+    """The lock that uv makes with these arguments; `what` says that it could not."""
     unbuildable: dict[str, str] = {}
     known = list(session.settings.get("dependency-metadata", ()))
+    unfit: ToolError | None = None
     while True:
-        metadata = {"dependency-metadata": known} if known else {}
+        settings: dict[str, Any] = {} if unfit else session.one_environment()
+        if known:
+            settings["dependency-metadata"] = known
         try:
-            document, left_out = session.compile(
-                arguments, settings={**session.one_environment(), **metadata}
-            )
+            document, left_out = session.compile(arguments, settings=settings)
             break
+        except DependenciesError:
+            if unfit is None:
+                raise
+            raise explain(unfit, what, offline=session.how.offline) from None
         except ToolError as error:
+            if _NO_FITTING_WHEEL.search(error.detail) and unfit is None:
+                unfit = error  # what has no wheel is named later, with all others
+                continue
             failed = _FAILED_BUILD.search(error.detail)
             if failed is None or failed[1] in unbuildable or len(unbuildable) >= _MOST_UNBUILDABLE:
-                what = f"the dependencies in {session.label} cannot be resolved"
                 raise explain(error, what, offline=session.how.offline) from None
             unbuildable[failed[1]] = error.detail
             known.append({"name": failed[1], "version": failed[2], "requires-dist": []})
     # It is the targets' own, but for what uv leaves off a pre-release of Python.
     document.pop("requires-python", None)
-    return Lock(
-        document,
-        session.label,
-        session.environments,
-        _hashes(inputs),
-        unbuildable,
-        warnings=left_out,
-    )
+    return Lock(document, session.label, session.environments, unbuildable=unbuildable, warnings=left_out)
 
 
 def _what(session: Session) -> tuple[str, ...]:
     """The arguments that say what is asked for."""
     inputs = session.inputs
+    further = list(inputs.further) if _compiles_further(inputs) else []
+    if inputs.kind == "nothing":
+        return (session.write("further.txt", further),)
     if inputs.asked is None:
-        found = [inputs.path]
+        found = [inputs.path, *([session.write("further.txt", further)] if further else [])]
         found += [word for name in inputs.extras for word in ("--extra", name)]
         found += [word for name in inputs.groups for word in ("--group", f"{inputs.path}:{name}")]
         return tuple(found)
     asked = inputs.asked
-    lines = [*(each.text for each in asked.requirements), *(each.text for each in asked.local)]
+    lines = [*(each.text for each in asked.requirements), *(each.text for each in asked.local), *further]
     found = [session.write("requirements.txt", lines)]
     if asked.constraints:
         found += [

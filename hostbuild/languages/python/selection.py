@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hostbuild.errors import DependenciesError, UsageError
-from hostbuild.languages.python.lockfile import Lock
+from hostbuild.languages.python.lockfile import STAND_IN, Lock, with_stand_in
 from hostbuild.languages.python.tagnames import explain_gap
 from hostbuild.languages.python.values import Archive, Gap, LocalBuild, Missing, Selected, Selection
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from packaging.tags import Tag
 
     from hostbuild.wheels.target import Target
-
-#: The URL of a source archive that is not there; see `_with_stand_ins`.
-_STAND_IN = "hostbuild:no-source-archive"
 
 
 def select(lock: Lock, targets: Sequence[Target], *, root: str) -> Selection:
@@ -50,12 +47,8 @@ def _with_stand_ins(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document with a source archive for every package, so that selecting does not end at one."""
     packages = []
     for package in document["packages"]:
-        if "wheels" in package and "sdist" not in package:
-            name = f"{package['name'].replace('-', '_')}-{package.get('version', '0')}.tar.gz"
-            stand_in = {"name": name, "url": _STAND_IN, "hashes": {"none": ""}}
-            packages.append({**package, "sdist": stand_in})
-        else:
-            packages.append(package)
+        alone = "wheels" in package and "sdist" not in package
+        packages.append(with_stand_in(package) if alone else package)
     return {**document, "packages": packages}
 
 
@@ -200,7 +193,7 @@ class _Chooser:
 
     def _sdist(self, package: Package) -> Archive | None:
         file = package.sdist or package.archive
-        if file is None or file.url == _STAND_IN:
+        if file is None or file.url == STAND_IN:
             return None
         filename = package.sdist.filename if package.sdist else _last_part(file.url or file.path or "")
         return None if filename.endswith(".whl") else self._archive(package, file, filename)

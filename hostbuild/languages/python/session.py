@@ -17,6 +17,8 @@ from hostbuild.languages.python.uv import ADVICE, Run, Uv, find_uv
 from hostbuild.languages.python.workspace import find_workspace
 
 if TYPE_CHECKING:
+    from hostbuild.languages.python.pyproject import PyProject
+    from hostbuild.languages.python.requirements import RequirementsFile
     from hostbuild.model import Pairs
     from hostbuild.wheels.target import Target
 
@@ -127,7 +129,7 @@ class Session:
     def read(self, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         """A lock that uv made, cleaned, and what was left out of it. Raises DependenciesError."""
         try:
-            return read_lock(path, self.label, root=self.inputs.root)
+            return read_lock(path, self.label, root=self.inputs.root, may_lack_files=True)
         except DependenciesError as error:
             what = f"the lock that {self.uv.path} made of {self.label} cannot be used"
             raise DependenciesError(what, why=error.why, fix=f"use a newer uv: {ADVICE}") from None
@@ -142,7 +144,9 @@ class Session:
     @property
     def label(self) -> str:
         """What people know the lock by."""
-        return self.inputs.label(self.inputs.path)
+        return (
+            self.inputs.label(self.inputs.path) if self.inputs.path else "what is needed beside the project"
+        )
 
 
 def open_session(
@@ -162,31 +166,30 @@ def open_session(
     complete = uv_environment(environment, sources)
     return Session(
         inputs,
-        Uv(find_uv(environment), complete, secrets(complete, _urls(inputs)), run),
+        Uv(find_uv(environment), complete, secrets(complete, index_urls(inputs.asked, inputs.project)), run),
         how,
         tuple(dict.fromkeys(target_environment(target) for target in targets)),
         min((target.python for target in targets), key=Version),
-        _project_settings(inputs),
+        project_settings(inputs.project),
         _arguments(inputs, environment, how),
         work,
     )
 
 
-def _urls(inputs: Inputs) -> list[str]:
-    """The URLs that a project's files name, some with a user and a password."""
-    asked = inputs.asked
+def index_urls(asked: RequirementsFile | None, project: PyProject | None) -> list[str]:
+    """The URLs that requirements files and a pyproject.toml name, some with a user and a password."""
     found = []
     if asked is not None:
         found += [asked.sources.index, *asked.sources.extra_indexes, *asked.sources.find_links]
         found += [each.url for each in asked.requirements]
-    if inputs.project is not None:
-        found += [text.partition("@")[2].strip() for text in inputs.project.dependencies if "://" in text]
-    return [*found, *_named_indexes(inputs).values()]
+    if project is not None:
+        found += [text.partition("@")[2].strip() for text in project.dependencies if "://" in text]
+    return [*found, *_named_indexes(project).values()]
 
 
-def _named_indexes(inputs: Inputs) -> dict[str, str]:
+def _named_indexes(project: PyProject | None) -> dict[str, str]:
     """The indexes of [tool.uv], by name; those without one by their URL."""
-    indexes = _project_settings(inputs).get("index")
+    indexes = project_settings(project).get("index")
     tables = [each for each in indexes if isinstance(each, dict)] if isinstance(indexes, list) else []
     return {str(each.get("name", each.get("url"))): str(each.get("url", "")) for each in tables}
 
@@ -196,7 +199,9 @@ def credentials_for(inputs: Inputs, environment: Mapping[str, str]) -> Pairs:
 
     What a ~/.netrc says is not among it.
     """
-    return credential_pairs(environment, _urls(inputs), _named_indexes(inputs))
+    return credential_pairs(
+        environment, index_urls(inputs.asked, inputs.project), _named_indexes(inputs.project)
+    )
 
 
 def _arguments(inputs: Inputs, environment: Mapping[str, str], how: Resolving) -> tuple[str, ...]:
@@ -214,15 +219,20 @@ def _arguments(inputs: Inputs, environment: Mapping[str, str], how: Resolving) -
         found += ["--prerelease=allow"] if sources.pre else []
         found += [word for name in sources.no_binary for word in ("--no-binary", name)]
         found += [word for name in sources.only_binary for word in ("--only-binary", name)]
-    own = os.path.join(inputs.root, "uv.toml")
-    if os.path.isfile(own) and not environment.get("UV_CONFIG_FILE"):
-        found += ["--config-file", own]
-    return tuple(found)
+    return (*found, *config_file(inputs.root, environment))
 
 
-def _project_settings(inputs: Inputs) -> dict[str, Any]:
-    """The project's [tool.uv] as far as it says how to resolve, its paths made absolute."""
-    project = inputs.project
+def config_file(root: str, environment: Mapping[str, str]) -> list[str]:
+    """What tells uv of the uv.toml in a project's directory: uv itself is started elsewhere."""
+    own = os.path.join(root, "uv.toml")
+    return ["--config-file", own] if os.path.isfile(own) and not environment.get("UV_CONFIG_FILE") else []
+
+
+def project_settings(project: PyProject | None) -> dict[str, Any]:
+    """The project's [tool.uv], or its workspace's, as far as it says how to resolve, its paths made absolute.
+
+    Raises DependenciesError for a pyproject.toml of the workspace that cannot be read.
+    """
     if project is None:
         return {}
     workspace = find_workspace(project.root)

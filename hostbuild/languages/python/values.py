@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from hostbuild.wheels.fetch import WheelSource
     from hostbuild.wheels.target import Target
+    from hostbuild.wheels.wanted import WheelSource
 
 
 class Archive(NamedTuple):
@@ -28,7 +28,7 @@ class Archive(NamedTuple):
     def source(self) -> WheelSource:
         """The same as what `wheels.fetch` asks for."""
         from hostbuild.oci.digest import Digest
-        from hostbuild.wheels.fetch import WheelSource
+        from hostbuild.wheels.wanted import WheelSource
 
         return WheelSource(self.filename, self.url or self.path, Digest("sha256", self.sha256), self.size)
 

@@ -39,6 +39,7 @@ def test_pip_s_words_become_uv_s(given: dict[str, str], expected: dict[str, str]
         "UV_SYSTEM_CERTS": "1",
         "UV_NATIVE_TLS": "1",
         "UV_NO_PROGRESS": "1",
+        "UV_NO_WRAP": "1",
         **expected,
     }
 

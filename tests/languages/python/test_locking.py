@@ -136,13 +136,14 @@ def test_versions_that_differ_by_machine(
     write(tmp_path, {"requirements.txt": "\n".join(lines)})
     _, found = run(tmp_path, wheels, tools, work)
     assert titles(found) == [["native 2.0"], ["native 2.0"], ["native 1.0"]]
-    # A package of wheels only, where the versions differ anyway: uv itself finds that it has none.
+    # A package of wheels only, where the versions differ anyway: uv gives up, and is asked once more.
     wheel(tmp_path / "more", "only", "1.0", "cp313-cp313-manylinux_2_17_x86_64")
     with (tmp_path / "requirements.txt").open("a") as stream:
         stream.write("\nonly\n--find-links more\n")
-    with pytest.raises(DependenciesError, match=r"\bonly\b") as caught:
-        run(tmp_path, wheels, tools, work)
-    assert "--platform" in caught.value.fix
+    _, found = run(tmp_path, wheels, tools, work)
+    assert titles(found) == [["native 2.0", "only 1.0"], ["native 2.0"], ["native 1.0"]]
+    (missing,) = found.missing
+    assert (missing.name, [gap.platform for gap in missing.gaps]) == ("only", ["linux/arm64", "linux/arm/v7"])
 
 
 def test_hashes_of_a_requirements_file_hold(
@@ -368,3 +369,17 @@ def test_locking_twice_gives_the_same(
         found, _ = run(root, wheels, tools, work)
         made.append(json.dumps(found.to_json()).replace(os.fspath(wheels), ""))
     assert made[0] == made[1]
+
+
+def test_what_has_wheels_for_other_pythons_only_is_missing_with_all_others(
+    tmp_path: Path, tools: dict[str, str], work: Path
+) -> None:
+    wheels = tmp_path / "wheels"
+    wheel(wheels, "here", "1.0")
+    wheel(wheels, "newer", "1.0", "cp314-cp314-manylinux_2_17_x86_64")
+    wheel(wheels, "older", "1.0", "cp39-cp39-manylinux_2_17_x86_64")
+    wheel(wheels, "foreign", "1.0", "cp313-cp313-macosx_11_0_arm64")
+    root = write(tmp_path / "app", {"requirements.txt": "here\nnewer\nolder\nforeign\n"})
+    _, selection = run(root, wheels, tools, work)
+    assert [each.name for each in selection.missing] == ["foreign", "newer", "older"]
+    assert titles(selection) == [["here 1.0"]] * 3

@@ -1,0 +1,5 @@
+"""A function that greets."""
+
+from .func import new
+
+__all__ = ["new"]
