@@ -1,9 +1,12 @@
-"""Reads layers, whoever wrote them: gzip of any number of members, or plain tar; ustar, pax, GNU headers."""
+"""Reads layers, whoever wrote them: gzip or zstd of any number of members, or plain tar; ustar, pax, GNU
+headers.
+"""
 
 from __future__ import annotations
 
 import gzip
 import io
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -139,10 +142,28 @@ def _plain(stream: BinaryIO) -> io.BufferedIOBase:
     start = b""
     while len(start) < len(_ZSTD_MAGIC) and (more := stream.read(len(_ZSTD_MAGIC) - len(start))):
         start += more
-    if start.startswith(_ZSTD_MAGIC):
-        raise InvalidDocumentError("a layer cannot be read", why="it is compressed with zstd")
     whole = io.BufferedReader(_Pull(stream.read, start))
+    if start.startswith(_ZSTD_MAGIC):
+        return io.BufferedReader(_Pull(_unzstd(whole)))
     return gzip.GzipFile(fileobj=whole) if start.startswith(_GZIP_MAGIC) else whole
+
+
+def _unzstd(stream: io.BufferedIOBase) -> Callable[[int], bytes]:
+    """Reads what zstd frames hold; damage is an OSError, as gzip's is."""
+    if sys.version_info >= (3, 14):
+        from compression.zstd import ZstdError, ZstdFile
+    else:
+        from backports.zstd import ZstdError, ZstdFile
+
+    file = ZstdFile(stream)
+
+    def read(size: int) -> bytes:
+        try:
+            return file.read(size)
+        except ZstdError as error:
+            raise OSError(str(error)) from error
+
+    return read
 
 
 def _member(info: tarfile.TarInfo) -> Member:

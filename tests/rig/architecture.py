@@ -47,6 +47,8 @@ OWNERS = {
     "zipfile": "wheels",
     "packaging": "wheels",
     "deflate": "layer",
+    "backports": "layer",
+    "compression": "layer",
     "gzip": "layer",
     "zlib": "layer",
     "bz2": "layer",
