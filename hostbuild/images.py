@@ -13,7 +13,7 @@ from hostbuild.bases import BasePlatform, Network
 from hostbuild.bases.layers import missing_layers
 from hostbuild.errors import BuildTimeoutError, UsageError
 from hostbuild.jobs import Making, PlatformTask, SharedTask, layer_event, summaries, write_tree
-from hostbuild.languages.base import PlatformJob, Tree, TreeJob
+from hostbuild.languages.base import PlatformJob, Tree, TreeJob, TreePlan
 from hostbuild.model import Event, EventCallback, LayerSummary, Pairs, PlatformResult
 from hostbuild.oci.annotations import Annotations
 from hostbuild.oci.compose import DEFAULT_PATH, ImageSpec, check_spec, compose_index
@@ -125,15 +125,7 @@ def _language_layers(
             "hostbuild.jobs:build_shared",
             SharedTask(
                 plan.key,
-                TreeJob(
-                    tree=tree.name,
-                    root=subject.root,
-                    work=staging.work,
-                    recipe=tree.recipe,
-                    tools=inspection.tools,
-                    environment=inspection.environment,
-                    parallelism=processors(),
-                ),
+                _job(tree, subject, staging),
                 _making(subject, threads=processors()),
             ),
         )
@@ -141,6 +133,18 @@ def _language_layers(
     ]
     found = InlineExecutor(marks).run(tasks, lambda event: tell(replace(event, platform="")), timeout=timeout)
     return tuple(layer for layers in found for layer in layers)
+
+
+def _job(tree: TreePlan, subject: BuildSubject, staging: Staging) -> TreeJob:
+    return TreeJob(
+        tree=tree.name,
+        root=subject.root,
+        work=staging.work,
+        recipe=tree.recipe,
+        tools=subject.inspection.tools,
+        environment=subject.inspection.environment,
+        parallelism=processors(),
+    )
 
 
 def _making(subject: BuildSubject, *, threads: int = 1) -> Making:
@@ -235,19 +239,7 @@ def _tasks(
     for platform, trees, plans, base in zip(
         subject.platforms, inspection.own, subject.plan.own, below.images, strict=True
     ):
-        jobs = tuple(
-            PlatformJob(
-                tree=tree.name,
-                root=subject.root,
-                work=staging.work,
-                recipe=tree.recipe,
-                tools=inspection.tools,
-                environment=inspection.environment,
-                parallelism=processors(),
-                platform=platform,
-            )
-            for tree in trees
-        )
+        jobs = tuple(PlatformJob(**vars(_job(tree, subject, staging)), platform=platform) for tree in trees)
         task = PlatformTask(
             platform=str(platform),
             jobs=jobs,

@@ -12,19 +12,16 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from hostbuild.errors import ToolError
-from hostbuild.languages.base import Finished, Tree, TreeJob
+from hostbuild.languages.base import Tree
 from hostbuild.languages.python import bytecode
 from hostbuild.languages.python.pythons import tool_environment
-from hostbuild.languages.python.trees import make_tree
-from hostbuild.model import Event
-from hostbuild.process.command import run
-from tests.wheels.handmade import make_wheel
+from tests.languages.python.trees import Context, handmade
 
 HERE = sys.version.split()[0]
 TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
@@ -62,56 +59,15 @@ MANY = (NUMBERS)
 RICH = RICH.replace("LONG", "x" * 300).replace("NUMBERS", ", ".join(map(str, range(300))))
 
 
-class Context:
-    """Wheels in a directory, by their digests; tools that run."""
+class Compiler(Context):
+    """The context of a build that ships bytecode made by this very Python."""
 
-    def __init__(self, *wheels: Path) -> None:
-        self.events: list[Event] = []
-        self.started: list[Sequence[str]] = []
-        self.wheels = {f"sha256:{hashlib.sha256(each.read_bytes()).hexdigest()}": each for each in wheels}
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        cwd: str,
-        env: Mapping[str, str],
-        on_line: Callable[[str], None] | None = None,
-    ) -> Finished:
-        self.started.append(argv)
-        return run(argv, cwd=cwd, env=env, on_line=on_line)
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    def path(self, digest: str) -> str:
-        return str(self.wheels[digest])
-
-    def make(
+    def compile(
         self, work: Path, part: str = "files", *, version: str = HERE, env: Mapping[str, str] | None = None
     ) -> Tree:
         """A tree of all wheels, in the scratch directory `work`, started from an environment of the user."""
-        work.mkdir(exist_ok=True)
-        recipe = {
-            "part": part,
-            "wheels": [[path.name, digest] for digest, path in self.wheels.items()],
-            "interpreter": "/usr/bin/python3",
-            "site": "/usr/lib/python3/dist-packages",
-            "compile": {"python": version, "recipe": 1},
-        }
         environment = tool_environment({**os.environ, **(env or {})})
-        return make_tree(TreeJob("t", "/", str(work), recipe, {"python": sys.executable}, environment), self)
-
-
-def handmade(folder: Path, name: str, files: Mapping[str, bytes | str], **more: str) -> Path:
-    info = f"{name}-1.0.dist-info"
-    return make_wheel(
-        folder,
-        {**files, **{f"{info}/{key}": text for key, text in more.items()}},
-        filename=f"{name}-1.0-py3-none-any.whl",
-        metadata=f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        info=info,
-    )
+        return self.make(part, work=work, env=environment, compile={"python": version, "recipe": 1})
 
 
 def content(tree: Tree) -> dict[str, bytes]:
@@ -210,8 +166,8 @@ def test_each_source_has_valid_bytecode_that_is_never_held_against_it(tmp_path: 
         "one/two.py": "VALUE = 'compiled'\n",
         "top.py": "",
     }
-    context = Context(handmade(tmp_path, "one", {**files, "one/data.txt": "x"}))
-    tree = context.make(tmp_path / "work")
+    context = Compiler(handmade(tmp_path, "one", {**files, "one/data.txt": "x"}))
+    tree = context.compile(tmp_path / "work")
     found = compiled(tree)
     assert set(found) == {
         f"one/__pycache__/__init__.{TAG}.pyc",
@@ -246,11 +202,11 @@ def test_the_bytes_are_the_same_whatever_lies_beside_them(tmp_path: Path) -> Non
         handmade(tmp_path, name, {f"{name}.py": RICH.replace("größe", name), f"x{name}.py": "parse = 'x'"})
         for name in ("another", "two")
     ]
-    alone = compiled(Context(one).make(tmp_path / "a"))
+    alone = compiled(Compiler(one).compile(tmp_path / "a"))
     assert len(alone) == 2
     for number, wheels in enumerate([(one, *others), (*others, one)]):
         variables = {"PYTHONHASHSEED": str(number + 7), "PYTHONOPTIMIZE": "2", "LC_ALL": "C", "TZ": "UTC"}
-        beside = compiled(Context(*wheels).make(tmp_path / f"longer-name-{number}", env=variables))
+        beside = compiled(Compiler(*wheels).compile(tmp_path / f"longer-name-{number}", env=variables))
         assert len(beside) == 6
         assert {path: beside[path] for path in alone} == alone
 
@@ -270,10 +226,10 @@ BAD: dict[str, bytes | str] = {
 
 
 def test_what_does_not_compile_is_passed_over_and_told(tmp_path: Path) -> None:
-    context = Context(
+    context = Compiler(
         handmade(tmp_path, "one", {**BAD, "good.py": "x = 1\n", "warns.py": "x = 1 is 1\n'\\d'\n"})
     )
-    tree = context.make(tmp_path / "work")
+    tree = context.compile(tmp_path / "work")
     assert set(compiled(tree)) == {f"__pycache__/good.{TAG}.pyc", f"__pycache__/warns.{TAG}.pyc"}
     assert {f"{SITE}/{path}" for path in BAD} < set(content(tree))
     (event,) = context.events
@@ -287,7 +243,9 @@ def test_what_does_not_compile_is_passed_over_and_told(tmp_path: Path) -> None:
 def test_wheels_are_never_imported(tmp_path: Path) -> None:
     names = ("site", "json", "hashlib", "usercustomize", "sitecustomize", "one/__init__")
     files = {f"{name}.py": f"open({str(tmp_path / 'imported')!r}, 'w')\n" for name in names}
-    tree = Context(handmade(tmp_path, "one", {**files, "one.pth": "import one\n"})).make(tmp_path / "work")
+    tree = Compiler(handmade(tmp_path, "one", {**files, "one.pth": "import one\n"})).compile(
+        tmp_path / "work"
+    )
     assert len(compiled(tree)) == len(names)
     assert not (tmp_path / "imported").exists()
 
@@ -304,14 +262,14 @@ def test_only_what_can_be_imported_is_compiled(tmp_path: Path) -> None:
         "one-1.0.data/purelib/pure.py": "",
         "one-1.0.data/platlib/plat.py": "",
     }
-    tree = Context(handmade(tmp_path, "one", files)).make(tmp_path / "work")
+    tree = Compiler(handmade(tmp_path, "one", files)).compile(tmp_path / "work")
     assert set(compiled(tree)) == {f"__pycache__/{name}.{TAG}.pyc" for name in ("one", "a.b", "pure", "plat")}
 
 
 def test_bytecode_that_a_wheel_brings_is_replaced(tmp_path: Path) -> None:
     """Its header has the time of a file on another machine."""
     brought = {f"__pycache__/one.{TAG}.pyc": "old", "__pycache__/one.cpython-30.pyc": "older"}
-    tree = Context(handmade(tmp_path, "one", {"one.py": "x = 1", **brought})).make(tmp_path / "work")
+    tree = Compiler(handmade(tmp_path, "one", {"one.py": "x = 1", **brought})).compile(tmp_path / "work")
     found = compiled(tree)
     assert found[f"__pycache__/one.{TAG}.pyc"].startswith(importlib.util.MAGIC_NUMBER)
     assert found["__pycache__/one.cpython-30.pyc"] == b"older"
@@ -343,9 +301,9 @@ def recorded(files: Mapping[str, bytes], name: str) -> dict[str, tuple[str, str]
 def test_the_record_has_it_also_where_it_lies_beside_the_commands(tmp_path: Path, is_kept: bool) -> None:
     point = {"entry_points.txt": "[console_scripts]\nserve = one:main\n"}
     one = handmade(tmp_path, "one", {"one.py": "def main(): ...\n", "bad.py": "("}, **point)
-    context = Context(one, handmade(tmp_path, "two", {"two.py": "x = 1"}))
-    files = context.make(tmp_path / "work")
-    commands = context.make(tmp_path / ("work" if is_kept else "other"), "commands")
+    context = Compiler(one, handmade(tmp_path, "two", {"two.py": "x = 1"}))
+    files = context.compile(tmp_path / "work")
+    commands = context.compile(tmp_path / ("work" if is_kept else "other"), "commands")
     assert compiled(commands) == {}
     both = {**content(files), **content(commands)}
     of_two = {path for path in both if "two" in path}
@@ -355,26 +313,26 @@ def test_the_record_has_it_also_where_it_lies_beside_the_commands(tmp_path: Path
 
 
 def test_two_wheels_with_the_same_module_are_told_of_once(tmp_path: Path) -> None:
-    context = Context(
+    context = Compiler(
         handmade(tmp_path, "one", {"tests/a.py": "x = 1"}), handmade(tmp_path, "two", {"tests/a.py": "x = 2"})
     )
-    found = compiled(context.make(tmp_path / "work"))
+    found = compiled(context.compile(tmp_path / "work"))
     assert 2 in marshal.loads(found[f"tests/__pycache__/a.{TAG}.pyc"][16:]).co_consts
-    context.make(tmp_path / "work", "commands")
+    context.compile(tmp_path / "work", "commands")
     (event,) = context.events
     assert "/opt/python/site-packages/tests/a.py is in more than one wheel" in event.message
 
 
 def test_nothing_to_compile_starts_nothing(tmp_path: Path) -> None:
-    context = Context(handmade(tmp_path, "one", {"one.txt": ""}))
-    assert compiled(context.make(tmp_path / "work")) == {}
+    context = Compiler(handmade(tmp_path, "one", {"one.txt": ""}))
+    assert compiled(context.compile(tmp_path / "work")) == {}
     assert context.started == []
 
 
 def test_another_python_than_the_recipe_says_is_refused(tmp_path: Path) -> None:
-    context = Context(handmade(tmp_path, "one", {"one.py": ""}))
+    context = Compiler(handmade(tmp_path, "one", {"one.py": ""}))
     with pytest.raises(ToolError) as caught:
-        context.make(tmp_path / "work", version=f"{HERE}0")
+        context.compile(tmp_path / "work", version=f"{HERE}0")
     assert f"this is Python {HERE}, and it was {HERE}0 before" in caught.value.detail
     assert "--compile" in caught.value.fix
     assert os.listdir(tmp_path / "work/bytecode") == []

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from hostbuild.languages.base import Finished, Tree, TreeJob, TreePlan
+from hostbuild.languages.base import TreePlan
 from hostbuild.languages.python.layers import LARGE, MOST_OWN, Dependencies, plan_layers
-from hostbuild.languages.python.trees import make_tree
 from hostbuild.languages.python.values import Archive
-from hostbuild.model import Event
-from tests.wheels.handmade import make_wheel
-
-PYTHON = "/usr/local/bin/python3.13"
-SITE = "/usr/local/lib/python3.13/site-packages"
+from tests.languages.python.trees import PYTHON, SITE, Context, content, handmade
 
 
 def archive(name: str, tag: str = "py3-none-any", size: int = 1000, version: str = "1.0") -> Archive:
@@ -75,53 +70,6 @@ def test_the_interpreter_decides_the_commands_only() -> None:
     there = plan_layers([Dependencies((wheel,), "/usr/bin/python3.13", SITE)])
     assert here[0] == there[0]
     assert here[1] != there[1]
-
-
-class Context:
-    """Wheels in a directory, by their digests."""
-
-    def __init__(self, *wheels: Path) -> None:
-        self.events: list[Event] = []
-        self.wheels = {f"sha256:{hashlib.sha256(each.read_bytes()).hexdigest()}": each for each in wheels}
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        cwd: str,
-        env: Mapping[str, str],
-        on_line: Callable[[str], None] | None = None,
-    ) -> Finished:
-        raise AssertionError(argv)
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    def path(self, digest: str) -> str:
-        return str(self.wheels[digest])
-
-    def make(self, part: str, **more: str) -> Tree:
-        listed = [[path.name, digest] for digest, path in self.wheels.items()]
-        recipe = {"part": part, "wheels": listed, "interpreter": PYTHON, "site": SITE, **more}
-        return make_tree(TreeJob("t", "/", "/", recipe, {}, {}), self)
-
-
-def handmade(folder: Path, name: str, files: Mapping[str, bytes | str], **more: str) -> Path:
-    info = f"{name}-1.0.dist-info"
-    return make_wheel(
-        folder,
-        {**files, **{f"{info}/{key}": text for key, text in more.items()}},
-        filename=f"{name}-1.0-py3-none-any.whl",
-        metadata=f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        info=info,
-    )
-
-
-def content(tree: Tree, path: str) -> bytes:
-    (entry,) = [each for each in tree.entries if each.path == path]
-    assert entry.open is not None
-    with entry.open() as stream:
-        return stream.read()
 
 
 def test_files_and_commands_are_apart(tmp_path: Path) -> None:
