@@ -81,13 +81,15 @@ def make_images(
         or any(cache.recorded(plan.key) is None for plan in plans)
         or below.lacks(base, cache)
     ]
-    with _executor(subject, marks, len(to_make)) as executor:
+    inline = not to_make or (subject.inspection.is_light and request.jobs is None)
+    with _executor(subject, marks, 0 if inline else len(to_make)) as executor:
         _fetch_needs(subject, cache, network, tell)
         shared = tuple(
             layer for each in subject.shared for layer in _shared_layer(each, subject, cache, tell, deadline)
         )
         common = _language_layers(subject, staging, marks, tell, _remaining(deadline))
-        tasks = _tasks(subject, below, staging, shared, common)
+        making = _making(subject, threads=processors() if inline else 1)
+        tasks = _tasks(subject, below, staging, making, shared=shared, common=common)
         return tuple(executor.run(tasks, tell, timeout=_remaining(deadline)))
 
 
@@ -147,7 +149,7 @@ def _job(tree: TreePlan, subject: BuildSubject, staging: Staging) -> TreeJob:
     )
 
 
-def _making(subject: BuildSubject, *, threads: int = 1) -> Making:
+def _making(subject: BuildSubject, *, threads: int) -> Making:
     request = subject.request
     return Making(
         subject.inspection.language,
@@ -229,6 +231,8 @@ def _tasks(
     subject: BuildSubject,
     below: Below,
     staging: Staging,
+    making: Making,
+    *,
     shared: tuple[LayerSummary, ...],
     common: tuple[LayerSummary, ...],
 ) -> list[Task]:
@@ -245,7 +249,7 @@ def _tasks(
             jobs=jobs,
             keys=tuple(plan.key for plan in plans),
             spec=_spec(subject, platform, base),
-            making=_making(subject),
+            making=making,
             below=common if on_top else (*shared, *common),
             above=shared if on_top else (),
             base=subject.base,

@@ -12,7 +12,6 @@ digest = "sha256:…"
 from __future__ import annotations
 
 import os
-import tomllib
 
 from hostbuild.errors import InvalidDigestError, SettingsError, StoreError
 from hostbuild.oci.digest import Digest
@@ -30,10 +29,12 @@ def read_lock(root: str) -> dict[str, str] | None:
     Raises SettingsError for one that cannot be read or understood.
     """
     path = os.path.join(root, LOCK_FILE)
+    data = read_file(path)
+    if data is None:
+        return None
+    import tomllib
+
     try:
-        data = read_file(path)
-        if data is None:
-            return None
         document = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{LOCK_FILE} is not TOML", why=str(error), fix=_FIX) from None

@@ -146,7 +146,8 @@ class Inspection:
     one. `shared` are the trees that all platforms share, `own` those of each platform in the order of
     `Project.platforms`; each lowest first. `tools` are absolute paths, `environment` is what tools are to be
     started with, `credentials` gives those for what the trees need: none of them is hashed. `search_paths`
-    are variables that hold lists: the user's value comes before, the base's after. `leavings` are names, or
+    are variables that hold lists: the user's value comes before, the base's after. `is_light`: making the
+    trees takes no tool, and less time than a process needs to start. `leavings` are names, or
     suffixes as `*.pyc`, of what tools leave in the source: it ships only where the user's ignore file says
     so. `source_on_top` puts what ships above the language's layers. `trees` are further directories to ship:
     image path to absolute directory. `memo` is to be kept for the next `Project.memo`.
@@ -169,6 +170,7 @@ class Inspection:
     search_paths: Pairs = ()
     labels: Pairs = ()
     needs_certificates: bool = True
+    is_light: bool = False
     ships_source: bool = False
     leavings: tuple[str, ...] = ()
     source_on_top: bool = False

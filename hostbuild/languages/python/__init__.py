@@ -2,7 +2,7 @@
 
 `inspection`, `targets`, `resolution`, `layers`, `trees`            the story: what a project becomes
 `inputs`, `requirements`, `requirement`, `pyproject`, `workspace`   what a project asks for
-`indexes`, `uv`, `session`, `tomltext`                              the tool that resolves
+`indexes`, `configuration`, `uv`, `session`, `tomltext`                              the tool that resolves
 `locking`, `lockfile`, `further`                                    one lock for all targets
 `selection`, `values`                                               one wheel a package and target
 `building`, `sources`, `compilers`                                  source to a pure wheel

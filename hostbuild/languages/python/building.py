@@ -146,13 +146,14 @@ class _Build(NamedTuple):
         copied directory's pyproject.toml says.
         """
         from hostbuild.languages.python.compilers import NoCompilers
+        from hostbuild.languages.python.configuration import without_files
         from hostbuild.languages.python.session import index_urls
         from hostbuild.languages.python.uv import Uv, find_uv
 
         inputs = self.inputs
         asked = inputs.asked if inputs else None
         compilers = NoCompilers(self.made("compilers"))
-        told = uv_environment(self.environment, asked.sources if asked else None)
+        told = without_files(uv_environment(self.environment, asked.sources if asked else None), self.folder)
         complete = {
             **{each: value for each, value in told.items() if each not in _LEFT_OUT},
             **PURE_BUILDS.get(normalise(self.name), {}),
@@ -186,18 +187,20 @@ class _Build(NamedTuple):
 
     def _settings(self, project: PyProject | None) -> list[str]:
         """Put [tool.uv] of the project at hand where uv looks for it; further arguments for uv."""
-        from hostbuild.languages.python.session import config_file, project_settings
+        from hostbuild.languages.python.configuration import settings_for
         from hostbuild.languages.python.tomltext import dump_toml
 
         inputs = self.inputs
         own = (inputs.project if inputs else None) or project
-        kept = {name: value for name, value in project_settings(own).items() if name not in _OUT_OF_SETTINGS}
+        root = inputs.root if inputs else self.folder
+        found = settings_for(root, own, self.environment)
+        kept = {name: value for name, value in found.items() if name not in _OUT_OF_SETTINGS}
         with open(os.path.join(self.folder, "pyproject.toml"), "w", encoding="utf-8") as stream:
             stream.write(dump_toml({"tool": {"uv": kept}}))
-        found = ["--offline"] if self.offline else []
+        arguments = ["--offline"] if self.offline else []
         if without_index(self.environment, inputs.asked.sources if inputs and inputs.asked else None):
-            found.append("--no-index")
-        return [*found, *(config_file(inputs.root, self.environment) if inputs else ())]
+            arguments.append("--no-index")
+        return arguments
 
     def _start(self, tool: Uv, source: str, arguments: Sequence[str], requires_python: str) -> None:
         command = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hostbuild.errors import DependenciesError
-from hostbuild.languages.base import Input, Inspection, TreePlan
+from hostbuild.languages.base import Input, Inspection, Kind, TreePlan
 from hostbuild.languages.python.layers import Dependencies, plan_layers
 from hostbuild.languages.python.pyproject import read_pyproject
 from hostbuild.languages.python.resolution import Asked, Resolver
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from hostbuild.languages.base import Project, Workshop
     from hostbuild.languages.python.functions import Function
     from hostbuild.languages.python.pythons import Compiler
+    from hostbuild.model import Pairs
     from hostbuild.wheels.base_python import BasePython
 
 HOME = "/func"
 #: Where the program that serves a function lies, in its recipe and in the image.
 SERVICE = "opt/python/service/main.py"
 _PORT = "8080"
+
+#: Wheels of less than so many bytes in all are put into layers sooner than worker processes start.
+LIGHT = 32 << 20
 
 #: What tools leave in a project: of this host's Python, and for it.
 LEAVINGS = (
@@ -49,7 +53,6 @@ def inspect(project: Project) -> Inspection:
     Raises BaseImageError, DependenciesError, MissingWheelsError, DetectionError, UsageError, and the errors
     of registries and indexes.
     """
-    found = read_pyproject(project.root)
     bases = read_bases(project)
     compiler = _compiler(project, bases)
     function = _function(project)
@@ -61,45 +64,36 @@ def inspect(project: Project) -> Inspection:
     ]
     shared, own = plan_layers(dependencies, further={"compile": compiler.recipe} if compiler else None)
     interpreter = _interpreter(bases)
-    labels: tuple[tuple[str, str], ...] = ()
     if function is not None:
-        from hostbuild.languages.python.scaffold import FUNC_PYTHON
-
-        shared = (*shared, _service(function, project.invoke))
-        entrypoint: tuple[str, ...] = ()
-        cmd: tuple[str, ...] = (interpreter, f"/{SERVICE}")
-        name, env, how = function.module, (("LISTEN_ADDRESS", f"[::]:{_PORT}"),), "a function"
-        labels = (("middleware-version", FUNC_PYTHON.partition("==")[2]),)
+        served = _served(function, project.invoke, interpreter)
     else:
-        cmd, env, how = (), (("PORT", _PORT),), "an application"
-        entrypoint = () if project.has_start else _start(project, bases, interpreter)
-        name = (found.name if found else "") or os.path.basename(project.root)
-    versions = sorted({base.python for base in bases})
-    count = len({wheel.sha256 for wheels in resolution.wheels for wheel in wheels})
+        served = _started(project, bases, interpreter)
+    versions = ", ".join(sorted({base.python for base in bases}))
+    wheels = {wheel for each in resolution.wheels for wheel in each}
+    count = "1 wheel" if len(wheels) == 1 else f"{len(wheels)} wheels"
     inspection = Inspection(
-        kind="program" if function is None else "function",
-        name=name,
+        kind=served.kind,
+        name=served.name,
         language="python",
-        summary=f"{how} for Python {', '.join(versions)}, of {count} wheel{'' if count == 1 else 's'}",
+        summary=f"{served.what} for Python {versions}, of {count}",
         inputs=tuple(Input(_shown(label), digest) for label, digest in sorted(resolution.files.items())),
         recipe={
-            "python version": ", ".join(versions),
-            "dependencies": sorted(
-                {f"{wheel.name} {wheel.version}" for wheels in resolution.wheels for wheel in wheels}
-            ),
+            "python version": versions,
+            "dependencies": sorted({f"{wheel.name} {wheel.version}" for wheel in wheels}),
         },
         own=own,
-        shared=shared,
+        shared=(*shared, *served.trees),
         credentials=resolver.credentials,
-        entrypoint=entrypoint,
-        cmd=cmd,
-        env=(*env, ("PYTHONUNBUFFERED", "1")),
+        entrypoint=served.entrypoint,
+        cmd=served.cmd,
+        env=(*served.env, ("PYTHONUNBUFFERED", "1")),
         search_paths=(
             ("PATH", f"/{DEFAULT_PREFIX.bin}"),
             ("PYTHONPATH", f"/{DEFAULT_PREFIX.site}:{_source_path(project.root)}"),
         ),
-        labels=labels,
+        labels=served.labels,
         needs_certificates=False,
+        is_light=compiler is None and sum(wheel.size or 0 for wheel in wheels) < LIGHT,
         ships_source=True,
         leavings=LEAVINGS,
         source_on_top=True,
@@ -116,6 +110,55 @@ def inspect(project: Project) -> Inspection:
         environment=tool_environment(project.environment),
         memo=compiler.memo,
     )
+
+
+class _Start(NamedTuple):
+    """How the image is started, and what is put into it for that; `what` it is, for people."""
+
+    kind: Kind
+    name: str
+    what: str
+    entrypoint: tuple[str, ...]
+    cmd: tuple[str, ...]
+    env: Pairs
+    labels: Pairs = ()
+    trees: tuple[TreePlan, ...] = ()
+
+
+def _served(function: Function, invoke: str, interpreter: str) -> _Start:
+    """A function is served by func-python, as knative func starts it: by Cmd."""
+    from hostbuild.languages.python.scaffold import FUNC_PYTHON, main_source
+
+    text = main_source(function, invoke).decode()
+    return _Start(
+        "function",
+        function.module,
+        "a function",
+        (),
+        (interpreter, f"/{SERVICE}"),
+        (("LISTEN_ADDRESS", f"[::]:{_PORT}"),),
+        (("middleware-version", FUNC_PYTHON.partition("==")[2]),),
+        (TreePlan("service", {"part": "service", "path": SERVICE, "main": text}),),
+    )
+
+
+def _started(project: Project, bases: Sequence[BasePython], interpreter: str) -> _Start:
+    """An application, by what the user says or the project does: by Entrypoint."""
+    found = read_pyproject(project.root)
+    name = (found.name if found else "") or os.path.basename(project.root)
+    argv: tuple[str, ...] = ()
+    if not project.has_start:
+        from hostbuild.languages.python.start import find_start
+
+        argv = find_start(
+            project.root,
+            found,
+            package=project.package,
+            interpreter=interpreter,
+            bin_dir=f"/{DEFAULT_PREFIX.bin}",
+            shell="/bin/sh" if all(base.shell for base in bases) else "",
+        ).argv
+    return _Start("program", name, "an application", argv, (), (("PORT", _PORT),))
 
 
 def _compiler(project: Project, bases: Sequence[BasePython]) -> Compiler | None:
@@ -176,20 +219,6 @@ def _interpreter(bases: tuple[BasePython, ...]) -> str:
     return found.pop() if len(found) == 1 else "python3"
 
 
-def _start(project: Project, bases: tuple[BasePython, ...], interpreter: str) -> tuple[str, ...]:
-    from hostbuild.languages.python.start import find_start
-
-    shell = "/bin/sh" if all(base.shell for base in bases) else ""
-    return find_start(
-        project.root,
-        read_pyproject(project.root),
-        package=project.package,
-        interpreter=interpreter,
-        bin_dir=f"/{DEFAULT_PREFIX.bin}",
-        shell=shell,
-    ).argv
-
-
 def _source_path(root: str) -> str:
     """Where Python finds the source: /func, and /func/src where modules lie there."""
     return f"{HOME}:{HOME}/src" if os.path.isdir(os.path.join(root, "src")) else HOME
@@ -198,10 +227,3 @@ def _source_path(root: str) -> str:
 def _shown(label: str) -> str:
     """A file outside of the project goes by its name: its path is another on every machine."""
     return os.path.basename(label) if os.path.isabs(label) else label
-
-
-def _service(function: Function, invoke: str) -> TreePlan:
-    from hostbuild.languages.python.scaffold import main_source
-
-    text = main_source(function, invoke).decode()
-    return TreePlan("service", {"part": "service", "path": SERVICE, "main": text})

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import DependenciesError, ToolError
+from hostbuild.languages.python.configuration import configuration_files
 from hostbuild.languages.python.further import (
     constraints,
     installed_names,
@@ -27,7 +28,6 @@ from hostbuild.languages.python.lockfile import FORMAT, Lock, read_lock
 from hostbuild.languages.python.session import (
     Resolving,
     Session,
-    configuration_files,
     open_session,
     target_environment,
 )

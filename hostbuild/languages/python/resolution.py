@@ -87,7 +87,7 @@ class Resolver:
         inputs = self.inputs()
         resolved, local, built = self._resolve(inputs)
         files = {each.path: each.digest for each in inputs.files}
-        from hostbuild.languages.python.session import configuration_files
+        from hostbuild.languages.python.configuration import configuration_files
 
         for path in configuration_files(inputs, self._asked.environment):
             files[path] = self._digest_file(path)

@@ -9,43 +9,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from hostbuild.errors import DependenciesError
+from hostbuild.languages.python.configuration import project_settings, settings_for, without_files
 from hostbuild.languages.python.indexes import credential_pairs, secrets, uv_environment, without_index
 from hostbuild.languages.python.inputs import Inputs
 from hostbuild.languages.python.lockfile import read_lock
 from hostbuild.languages.python.tomltext import dump_toml
 from hostbuild.languages.python.uv import ADVICE, Run, Uv, find_uv
-from hostbuild.languages.python.workspace import find_workspace
 
 if TYPE_CHECKING:
     from hostbuild.languages.python.pyproject import PyProject
     from hostbuild.languages.python.requirements import RequirementsFile
     from hostbuild.model import Pairs
     from hostbuild.wheels.target import Target
-
-#: [tool.uv]'s keys that speak of the project itself; all others say how to resolve, and are kept.
-_OF_THE_PROJECT = frozenset(
-    {
-        "build-backend",
-        "cache-dir",
-        "cache-keys",
-        "conflicts",
-        "default-groups",
-        "dependency-groups",
-        "dev-dependencies",
-        "environments",
-        "managed",
-        "package",
-        "pip",
-        "publish-url",
-        "python-downloads",
-        "python-preference",
-        "required-environments",
-        "required-version",
-        "sources",
-        "trusted-publishing",
-        "workspace",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -163,14 +138,14 @@ def open_session(
 
     how = how or Resolving()
     sources = inputs.asked.sources if inputs.asked else None
-    complete = uv_environment(environment, sources)
+    complete = without_files(uv_environment(environment, sources), work)
     return Session(
         inputs,
         Uv(find_uv(environment), complete, secrets(complete, index_urls(inputs.asked, inputs.project)), run),
         how,
         tuple(dict.fromkeys(target_environment(target) for target in targets)),
         min((target.python for target in targets), key=Version),
-        project_settings(inputs.project),
+        settings_for(inputs.root, inputs.project, environment),
         _arguments(inputs, environment, how),
         work,
     )
@@ -219,55 +194,4 @@ def _arguments(inputs: Inputs, environment: Mapping[str, str], how: Resolving) -
         found += ["--prerelease=allow"] if sources.pre else []
         found += [word for name in sources.no_binary for word in ("--no-binary", name)]
         found += [word for name in sources.only_binary for word in ("--only-binary", name)]
-    return (*found, *config_file(inputs.root, environment))
-
-
-def config_file(root: str, environment: Mapping[str, str]) -> list[str]:
-    """What tells uv of the uv.toml in a project's directory: uv itself is started elsewhere."""
-    own = os.path.join(root, "uv.toml")
-    return ["--config-file", own] if os.path.isfile(own) and not environment.get("UV_CONFIG_FILE") else []
-
-
-def project_settings(project: PyProject | None) -> dict[str, Any]:
-    """The project's [tool.uv], or its workspace's, as far as it says how to resolve, its paths made absolute.
-
-    Raises DependenciesError for a pyproject.toml of the workspace that cannot be read.
-    """
-    if project is None:
-        return {}
-    workspace = find_workspace(project.root)
-    table = workspace.projects[0].uv if workspace else project.uv
-    root = workspace.root if workspace else project.root
-    kept = {name: value for name, value in table.items() if name not in _OF_THE_PROJECT}
-    if isinstance(kept.get("index"), list):
-        kept["index"] = [_absolute_index(each, root) for each in kept["index"]]
-    if isinstance(kept.get("find-links"), list):
-        kept["find-links"] = [_absolute(each, root) for each in kept["find-links"]]
-    return kept
-
-
-def _absolute_index(table: Any, root: str) -> Any:
-    return (
-        {**table, "url": _absolute(table["url"], root)}
-        if isinstance(table, dict) and "url" in table
-        else table
-    )
-
-
-def _absolute(text: Any, root: str) -> Any:
-    return text if not isinstance(text, str) or "://" in text else os.path.normpath(os.path.join(root, text))
-
-
-def configuration_files(inputs: Inputs, environment: Mapping[str, str]) -> list[str]:
-    """The configuration files that uv reads (its documentation, "Configuration files")."""
-    if environment.get("UV_NO_CONFIG"):
-        return []
-    home = environment.get("HOME", "")
-    user = environment.get("XDG_CONFIG_HOME", "") or (os.path.join(home, ".config") if home else "")
-    candidates = [
-        environment.get("UV_CONFIG_FILE", ""),
-        os.path.join(inputs.root, "uv.toml"),
-        os.path.join(user, "uv", "uv.toml") if user else "",
-        "/etc/uv/uv.toml",
-    ]
-    return [path for path in candidates if path and os.path.isfile(path)]
+    return tuple(found)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from hostbuild.errors import BaseImageError
+from hostbuild.errors import BaseImageError, HostbuildError
 from hostbuild.model import Event
 from hostbuild.wheels.base_python import BasePython
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Changes whenever the same files would be read as another Python.
 RECIPE = 1
+
+_KIND = "python of a base"
 
 
 def read_bases(project: Project) -> tuple[BasePython, ...]:
@@ -28,20 +32,55 @@ def read_bases(project: Project) -> tuple[BasePython, ...]:
             why="the base is scratch",
             fix="name one with --base, as --base python:3.13-slim",
         )
-    return tuple(_of_platform(base, workshop, platform) for platform in project.platforms)
+    known = {platform: workshop.recall(_KIND, _place(base, platform)) for platform in project.platforms}
+    unknown = [platform for platform, found in known.items() if found is None]
+    if unknown:
+        known |= _learn_all(base, workshop, unknown)
+    return tuple(BasePython.from_json(found["python"]) for found in known.values() if found)
 
 
-def _of_platform(base: BaseFiles, workshop: Workshop, platform: Platform) -> BasePython:
-    """Known by the digest of the whole and the platform, else by that of the platform's manifest."""
-    kind, place = "python of a base", {"base": base.digest, "platform": str(platform), "recipe": RECIPE}
-    known = workshop.recall(kind, place)
-    if known is None:
-        learnt = _learn(base, workshop, platform)
-        known = workshop.remember(kind, place, lambda: learnt)
-    return BasePython.from_json(known["python"])
+def _place(base: BaseFiles, platform: Platform) -> dict[str, Any]:
+    """Known by the digest of the whole and the platform: the manifest need not be looked for."""
+    return {"base": base.digest, "platform": str(platform), "recipe": RECIPE}
 
 
-def _learn(base: BaseFiles, workshop: Workshop, platform: Platform) -> dict[str, object]:
+def _learn_all(
+    base: BaseFiles, workshop: Workshop, platforms: Sequence[Platform]
+) -> dict[Platform, dict[str, Any]]:
+    """What the base has for these platforms, which are looked at side by side: most of it is unpacking."""
+    import threading
+
+    from hostbuild.crew import Crew
+
+    layers = {}
+    for platform in platforms:
+        workshop.emit(Event("info", f"{platform}: looking for the Python in {base.label}"))
+        layers[platform] = base.layers(platform)  # fetched before the locks are taken that `remember` holds
+    found: dict[Platform, dict[str, Any]] = {}
+    faults: dict[Platform, HostbuildError] = {}
+
+    def learn_one(platform: Platform) -> None:
+        try:
+            learnt = _learn(base, workshop, platform, layers[platform])
+            found[platform] = workshop.remember(_KIND, _place(base, platform), lambda: learnt)
+        except HostbuildError as error:
+            faults[platform] = error
+
+    jobs = (partial(learn_one, platform) for platform in platforms)
+    Crew(len(platforms), threading.Event(), lambda: None).run(jobs)
+    for platform in platforms:
+        if platform in faults:
+            raise faults[platform]
+    return found
+
+
+def _learn(
+    base: BaseFiles,
+    workshop: Workshop,
+    platform: Platform,
+    layers: Iterable[Callable[[], BinaryIO]],
+) -> dict[str, Any]:
+    """By the digest of the platform's manifest, which two bases may share."""
     from hostbuild.wheels.base_python import learn
 
     path = base.path(platform)
@@ -51,14 +90,9 @@ def _learn(base: BaseFiles, workshop: Workshop, platform: Platform) -> dict[str,
         "platform": str(platform),
         "recipe": RECIPE,
     }
-    kind = "python of an image"
-    found = workshop.recall(kind, inputs)
-    if found is None:
-        workshop.emit(Event("info", f"{platform}: looking for the Python in {base.label}"))
-        layers = base.layers(platform)  # fetched before the lock is taken that `remember` holds
-        found = workshop.remember(
-            kind,
-            inputs,
-            lambda: {"python": learn(layers, path=path, platform=platform, label=base.label).to_json()},
-        )
+    found = workshop.remember(
+        "python of an image",
+        inputs,
+        lambda: {"python": learn(layers, path=path, platform=platform, label=base.label).to_json()},
+    )
     return {"python": found["python"]}

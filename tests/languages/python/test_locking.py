@@ -383,3 +383,46 @@ def test_what_has_wheels_for_other_pythons_only_is_missing_with_all_others(
     _, selection = run(root, wheels, tools, work)
     assert [each.name for each in selection.missing] == ["foreign", "newer", "older"]
     assert titles(selection) == [["here 1.0"]] * 3
+
+
+WINDOWS_ONLY = "here\nnowhere-to-be-had ; sys_platform == 'win32'\n"
+
+
+@pytest.mark.parametrize("place", ["nothing", "uv.toml", "UV_CONFIG_FILE", "UV_NO_CONFIG"])
+def test_what_is_for_no_target_is_not_asked_for_however_uv_is_configured(
+    tmp_path: Path, tools: dict[str, str], work: Path, place: str
+) -> None:
+    wheel(tmp_path / "wheels", "here", "1.0")
+    root = write(tmp_path / "app", {"requirements.txt": WINDOWS_ONLY})
+    if place == "uv.toml":
+        write(root, {"uv.toml": 'resolution = "highest"\n'})
+    elif place == "UV_CONFIG_FILE":
+        tools = {**tools, place: str(write(tmp_path, {"x.toml": 'resolution = "highest"\n'}) / "x.toml")}
+    elif place == "UV_NO_CONFIG":
+        tools = {**tools, place: "1"}
+    _, selection = run(root, tmp_path / "wheels", tools, work)
+    assert titles(selection) == [["here 1.0"]] * 3
+
+
+@pytest.mark.parametrize("place", ["uv.toml", "UV_CONFIG_FILE"])
+def test_what_a_uv_toml_says_counts(tmp_path: Path, tools: dict[str, str], work: Path, place: str) -> None:
+    wheels = tmp_path / "wheels"
+    wheel(wheels, "leaf", "1.0")
+    wheel(wheels, "leaf", "2.0")
+    root = write(tmp_path / "app", {"requirements.txt": "leaf\n"})
+    text = 'resolution = "lowest"\nfind-links = ["../wheels"]\n'
+    if place == "uv.toml":
+        write(root, {"uv.toml": text})
+    else:
+        tools = {**tools, place: str(write(tmp_path / "elsewhere", {"x.toml": text}) / "x.toml")}
+    inputs = find_inputs(str(root), environment=tools)
+    made = lock(inputs, THREE, environment=tools, work=str(work))
+    assert titles(select(made, THREE, root=inputs.root)) == [["leaf 1.0"]] * 3
+
+
+def test_a_uv_toml_that_cannot_be_read_is_an_error(
+    tmp_path: Path, tools: dict[str, str], work: Path
+) -> None:
+    root = write(tmp_path / "app", {"requirements.txt": "leaf\n", "uv.toml": "x = ["})
+    with pytest.raises(DependenciesError, match=r"uv\.toml"):
+        run(root, tmp_path, tools, work)
