@@ -199,8 +199,9 @@ def _language_layer(
     begun = time.monotonic()
 
     def make() -> dict[str, Any]:
-        what = f"building with {name}" if name == making.language else f"writing the layer {name}"
-        context.emit(Event("start", what, platform, data={"step": name}))
+        brief = name != making.language  # no tool works for it, only this process
+        what = f"writing the layer {name}" if brief else f"building with {name}"
+        context.emit(Event("start", what, platform, data={"step": name, "brief": brief}))
         tree = make_tree()
         notify = context.emit if making.tell_entries else None
         trees = [tree] if tree.entries else []

@@ -36,7 +36,7 @@ def read_lock(root: str) -> dict[str, str] | None:
 
     try:
         document = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{LOCK_FILE} is not TOML", why=str(error), fix=_FIX) from None
     if document.get("version") != _VERSION:
         raise SettingsError(

@@ -102,6 +102,8 @@ def line_of(event: Event, *, verbose: bool = False) -> str | None:
             return f"warning: {prefix}{message}"
         case "done" if event.data.get("step") == "blob" and not verbose:
             return None  # a push has many, and its own last word
+        case "start" if event.data.get("brief") and not verbose:
+            return None  # the line that says it is done follows soon; if it does not, `tick` says it
         case "done" | "info" if isinstance(event.data.get("size"), int):
             return f"{prefix}{message}, {human_size(event.data['size'])}"
         case "done" | "info" | "waiting" | "start":

@@ -53,6 +53,8 @@ def _parse(text: str, name: str) -> dict[str, Any]:
         spot = re.match(r"line (\d+), column (\d+)", place)
         line, column = spot.groups() if spot else (text.count("\n") + 1, len(text) - text.rfind("\n"))
         raise SettingsError(f"{name}:{line}:{column}: not valid TOML", why=message) from None
+    except ValueError as error:  # a number with more digits than Python reads
+        raise SettingsError(f"{name}: not valid TOML", why=str(error)) from None
 
 
 def _checked(table: dict[str, Any], text: str, name: str, root: str) -> dict[str, Any]:

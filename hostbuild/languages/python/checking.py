@@ -37,7 +37,7 @@ def check(project: Project) -> Report:
         resolution = resolver.resolve()
     except MissingWheelsError as error:
         return _missing(project, bases, error)
-    wheels = resolution.wheels
+    wheels = resolution.all_wheels
     workshop.fetch(
         {each.sha256: each.source() for one in wheels for each in one}.values(), resolver.credentials()
     )

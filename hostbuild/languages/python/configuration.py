@@ -72,7 +72,7 @@ def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as stream:
             return tomllib.load(stream)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         raise DependenciesError(f"cannot read {os.path.basename(path)}", why=why, fix="mend it") from None
 

@@ -59,7 +59,7 @@ def inspect(project: Project) -> Inspection:
     _, resolver = open_resolver(project, bases, function)
     resolution = resolver.resolve()
     dependencies = [
-        Dependencies(wheels, base.interpreter, base.site)
+        Dependencies(wheels, base.interpreter, base.site, resolution.built)
         for wheels, base in zip(resolution.wheels, bases, strict=True)
     ]
     shared, own = plan_layers(dependencies, further={"compile": compiler.recipe} if compiler else None)
@@ -69,7 +69,7 @@ def inspect(project: Project) -> Inspection:
     else:
         served = _started(project, bases, interpreter)
     versions = ", ".join(sorted({base.python for base in bases}))
-    wheels = {wheel for each in resolution.wheels for wheel in each}
+    wheels = {wheel for each in resolution.all_wheels for wheel in each}
     count = "1 wheel" if len(wheels) == 1 else f"{len(wheels)} wheels"
     inspection = Inspection(
         kind=served.kind,

@@ -2,7 +2,8 @@
 
 What every platform installs, bytes for bytes, is shared between them; a large wheel is a layer of its own, so
 that one blob serves every image that has it; what is small lies together. What names the base's interpreter
-(commands, and the RECORD that lists them) is apart, so that all else does not depend on the base.
+(commands, and the RECORD that lists them) is apart, so that all else does not depend on the base. What is
+built of the source lies above all that, so that an edit changes it alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from hostbuild.languages.python.values import Archive
 
 #: Changes whenever the same wheels would give other layers.
-RECIPE = 1
+RECIPE = 2
 
 #: A wheel of at least so many bytes is a layer of its own.
 LARGE = 1 << 20
@@ -31,12 +32,14 @@ MOST_OWN = 24
 class Dependencies:
     """What one platform installs: its wheels in the order of their names, and what its base says.
 
-    `interpreter` and `site` are absolute paths in the image.
+    `interpreter` and `site` are absolute paths in the image. `built` are wheels of directories, which change
+    with the source: the project itself, and what it names by path.
     """
 
     wheels: tuple[Archive, ...]
     interpreter: str
     site: str
+    built: tuple[Archive, ...] = ()
 
 
 def plan_layers(
@@ -53,13 +56,11 @@ def plan_layers(
     for each in platforms:
         rest = tuple(wheel for wheel in each.wheels if wheel not in common)
         trees = _groups(rest, MOST_OWN, more)
-        commands = {
-            **_recipe("commands", each.wheels, more),
-            "interpreter": each.interpreter,
-            "site": each.site,
-        }
-        if each.wheels:
-            trees = (*trees, TreePlan("commands", commands, needs=_sources(each.wheels)))
+        place = {"interpreter": each.interpreter, "site": each.site}
+        for name, wheels in (("commands", each.wheels), ("project", each.built)):
+            if wheels:
+                recipe = {**_recipe(name, wheels, more), **place}
+                trees = (*trees, TreePlan(name, recipe, needs=_sources(wheels)))
         own.append(trees)
     return shared, tuple(own)
 

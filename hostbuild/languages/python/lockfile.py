@@ -21,6 +21,7 @@ STAND_IN = "hostbuild:no-source-archive"
 
 _FILES = frozenset({"archive", "directory", "sdist", "vcs", "wheels"})
 
+_LONGEST_NAME = 255
 _LARGEST = 64 * 1024 * 1024
 
 
@@ -101,7 +102,7 @@ def read_lock(
         raise DependenciesError(f"{label} is larger than {_LARGEST} bytes")
     try:
         document = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DependenciesError(f"{label} cannot be read", why=str(error)) from None
     packages = document.get("packages")
     if may_lack_files and isinstance(packages, list):
@@ -138,14 +139,31 @@ def clean(
 def _check(document: Mapping[str, Any], label: str) -> None:
     from packaging.pylock import Pylock, PylockValidationError
 
+    _check_names(document, label)
     try:
         Pylock.from_dict(document)
-    except PylockValidationError as error:
+    except (PylockValidationError, RecursionError) as error:
         raise DependenciesError(
             f"{label} is not a valid lock (PEP 751)",
             why=strip_user_info(str(error)),
             fix="let the tool that wrote it write it anew",
         ) from None
+
+
+def _check_names(document: Mapping[str, Any], label: str) -> None:
+    """No file name may be longer than a file system takes: what its tags stand for would fill the memory."""
+    packages = document.get("packages")
+    for package in packages if isinstance(packages, list) else ():
+        wheels = package.get("wheels") if isinstance(package, dict) else None
+        for wheel in wheels if isinstance(wheels, list) else ():
+            texts = wheel.values() if isinstance(wheel, dict) else ()
+            names = (text.rpartition("/")[2] for text in texts if isinstance(text, str))
+            if any(len(name) > _LONGEST_NAME and ".whl" in name for name in names):
+                whose = str(package.get("name"))[:80]
+                raise DependenciesError(
+                    f"{label}: a wheel of {whose} has a name of more than {_LONGEST_NAME} bytes",
+                    fix="let the tool that wrote it write it anew",
+                )
 
 
 def _copy(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import MissingWheelsError
-from hostbuild.languages.python.tagnames import availability, describe
+from hostbuild.languages.python.tagnames import UNLISTED, availability, describe
 from hostbuild.languages.python.values import Gap, Missing
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def to_json(missing: Missing) -> dict[str, Any]:
 def advice(missing: Missing) -> list[str]:
     """What can be done about one package, the best first; never empty."""
     found = []
+    if any(each.reason == UNLISTED for each in missing.gaps):
+        found.append(
+            "lock anew for all platforms: uv lock, or uv pip compile --universal --format pylock.toml"
+        )
     if missing.pin:
         found.append(f"pin {missing.pin}: it has wheels, and nothing else changes")
     pure = PURE_BUILDS.get(missing.name)

@@ -150,7 +150,7 @@ def _toml(data: bytes) -> dict[str, Any]:
         return tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
     except RecursionError:
         raise DependenciesError(f"{FILE_NAME} is nested too deeply", fix="write it flat") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:
         raise DependenciesError(f"{FILE_NAME} cannot be read", why=str(error)) from None
 
 

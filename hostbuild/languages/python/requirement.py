@@ -176,7 +176,7 @@ def _checked_marker(marker: str, where: str) -> str:
 
     try:
         return str(Marker(marker))
-    except InvalidMarker as error:
+    except (InvalidMarker, RecursionError) as error:
         raise DependenciesError(
             f"{where}: {marker!r} is not a marker", why=str(error).partition("\n")[0]
         ) from None
@@ -245,7 +245,7 @@ def _named(text: str, folder: str, where: str) -> Requirement:
 
     try:
         parsed = Parsed(text)
-    except InvalidRequirement as error:
+    except (InvalidRequirement, RecursionError) as error:
         raise DependenciesError(
             f"{where}: {redact(text)!r} is not a requirement",
             why=redact(str(error).partition("\n")[0].strip()),

@@ -57,12 +57,19 @@ class Asked:
 class Resolution:
     """What each target installs, in the targets' order and sorted by name, and of what that was found out.
 
-    `files` maps the path of each file that decided (relative to the root where it lies below) to its digest.
+    `built` are the wheels of directories, which every target installs too. `files` maps the path of each file
+    that decided (relative to the root where it lies below) to its digest.
     """
 
     wheels: tuple[tuple[Archive, ...], ...]
     files: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    built: tuple[Archive, ...] = ()
+
+    @property
+    def all_wheels(self) -> tuple[tuple[Archive, ...], ...]:
+        """Of each target, those of directories among them."""
+        return tuple((*wheels, *self.built) for wheels in self.wheels)
 
 
 class Resolver:
@@ -320,8 +327,7 @@ class Resolver:
             added.append(wheel)
             files |= {os.path.join(each.path, path): digest for path, digest in read}
         labelled = {self._label(path): digest for path, digest in files.items()}
-        complete = tuple(tuple(sorted((*each, *added), key=lambda wheel: wheel.name)) for each in wheels)
-        return Resolution(complete, labelled, tuple(warnings))
+        return Resolution(wheels, labelled, tuple(warnings), tuple(added))
 
     def _wheel_of_directory(self, local: LocalBuild) -> tuple[Archive, tuple[tuple[str, str], ...]]:
         from hostbuild.languages.python.building import build_wheel, source_files

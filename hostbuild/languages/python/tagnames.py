@@ -57,6 +57,10 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(each) for each in version.split(".")[:2] if each.isdigit())
 
 
+#: The reason where the index has what a lock that was found does not name.
+UNLISTED = "there is a wheel for it, which the lock does not list"
+
+
 def explain_gap(filenames: Iterable[str], target: Target, *, all_known: bool = False) -> tuple[str, bool]:
     """Why none of the wheels fits the target, and whether another base image for the platform could help.
 
@@ -65,7 +69,10 @@ def explain_gap(filenames: Iterable[str], target: Target, *, all_known: bool = F
     tags = list(_tags(filenames))
     if not tags:
         return "no wheel at all, only source" if all_known else "the lock names no wheel of it", False
-    pythons = {(tag.interpreter, tag.abi) for tag in target.tags()}
+    accepted = target.tags()
+    if all_known and not set(tags).isdisjoint(accepted):
+        return UNLISTED, False
+    pythons = {(tag.interpreter, tag.abi) for tag in accepted}
     here = [
         (tag, linux) for tag in tags if (linux := parse_platform_tag(tag.platform)) and _runs(linux, target)
     ]

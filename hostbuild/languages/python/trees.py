@@ -29,10 +29,14 @@ def make_tree(job: TreeJob, context: Context) -> Tree:
         return Tree(job.tree, entries, f"hostbuild: {_words(wheels)}")
     installed = _install(wheels, recipe["interpreter"], job, context)
     _tell_conflicts(installed, context)
-    entries = with_directories(_last_wins(each.scripts for each in installed))
+    is_project = recipe["part"] == "project"
+    entries = with_directories(
+        _last_wins((*each.files, *each.scripts) if is_project else each.scripts for each in installed)
+    )
     if any(_has_pth(wheel) for wheel in wheels):
         entries = tuple(sorted((*entries, _pth(recipe["site"])), key=lambda entry: entry.path.encode()))
-    return Tree(job.tree, entries, "hostbuild: commands of Python packages")
+    what = _words(wheels) if is_project else "commands of Python packages"
+    return Tree(job.tree, entries, f"hostbuild: {what}")
 
 
 def _read(listed: Iterable[Sequence[str]], context: Context) -> list[Wheel]:
@@ -48,7 +52,7 @@ def _install(wheels: Sequence[Wheel], python: str, job: TreeJob, context: Contex
         return installed
     from hostbuild.languages.python.compiling import compile_files, tell_passed_over
 
-    is_whole = job.recipe["part"] == "files"
+    is_whole = job.recipe["part"] != "commands"
     # Of the commands only those RECORDs are made that lie beside them; they have the bytecode's digests.
     parts = {each.wheel: each.files for each in installed if is_whole or each.scripts}
     digests = dict(job.recipe["wheels"])

@@ -19,6 +19,10 @@ OLDEST = "0.13"
 ADVICE = f"pip install 'hostbuild[python]', or install uv ({OLDEST} or later)"
 
 _CAUSE = re.compile(r"^(?:error|  cause): (.+)$", re.MULTILINE)
+_REFUSED = re.compile(
+    r"^(?:error: |  cause: |hint: )?(.*(?:401 Unauthorized|403 Forbidden).*)$", re.MULTILINE
+)
+_SAID = re.compile(r"^(?:error|  cause): ")
 _UNKNOWN_FLAG = re.compile(r"unexpected argument|invalid value .* for '--|unrecognized subcommand")
 _UNREACHABLE = re.compile(
     r"error sending request|dns error|connection (?:refused|reset|closed)|timed out|operation timed out|"
@@ -113,21 +117,35 @@ def explain(error: ToolError, what: str, *, offline: bool = False) -> Exception:
         if causes
         else ""
     )
+    if refused := _REFUSED.search(detail):
+        why = refused[1]
     why = why or error.what
+    rest = _rest(detail, why)
     if _UNKNOWN_FLAG.search(detail):
-        return ToolMissingError("this uv command is too old", why=why, fix=ADVICE, detail=detail)
+        return ToolMissingError("this uv command is too old", why=why, fix=ADVICE, detail=rest)
     if offline and _NO_NETWORK.search(detail):
         return OfflineError(
             what,
             why="what is needed is not in uv's cache, and --offline forbids the network",
             fix="build once without --offline, or commit a lock (uv lock, or pylock.toml)",
-            detail=detail,
+            detail=_rest(detail, ""),
         )
     if _UNREACHABLE.search(detail):
         return UnreachableError(
-            what, why=why, fix="look at the network and the package index, then try again", detail=detail
+            what, why=why, fix="look at the network and the package index, then try again", detail=rest
         )
-    return DependenciesError(what, why=why, fix=_fix(detail), detail=detail)
+    return DependenciesError(what, why=why, fix=_fix(detail), detail=rest)
+
+
+def _rest(detail: str, why: str) -> str:
+    """What uv printed besides the reason, and besides the targets' markers in full length."""
+    lines = []
+    for line in detail.splitlines():
+        said = _SAID.sub("", line).removeprefix("hint: ")
+        if said == why or said.startswith("No solution found when resolving dependencies"):
+            continue
+        lines.append(line.removeprefix("error: "))
+    return "\n".join(lines).strip("\n")
 
 
 def _fix(detail: str) -> str:

@@ -11,9 +11,9 @@ from hostbuild.languages.python.inputs import find_inputs
 from hostbuild.languages.python.locking import lock
 from hostbuild.languages.python.missing import missing_error
 from hostbuild.languages.python.selection import select
-from hostbuild.languages.python.tagnames import availability
+from hostbuild.languages.python.tagnames import UNLISTED, availability
 from hostbuild.languages.python.values import Missing
-from tests.languages.python.made import THREE, sdist, wheel, write
+from tests.languages.python.made import THREE, sdist, sha256, wheel, write
 
 
 @pytest.fixture(scope="session")
@@ -113,3 +113,25 @@ def test_what_uv_cannot_say_is_left_out(
     first = select(made, THREE, root=inputs.root).missing
     assert look_up(first, inputs, THREE, environment=tools, work=str(work)) == first
     assert look_up((), inputs, THREE, environment={"PATH": ""}, work=str(work)) == ()
+
+
+def test_a_lock_for_one_platform_is_told_as_such(
+    tmp_path: Path, wheels: Path, tools: dict[str, str], work: Path
+) -> None:
+    filename = "native-2.0-cp313-cp313-manylinux_2_17_x86_64.whl"
+    file = f'{{ path = "{wheels / filename}", hashes = {{ sha256 = "{sha256(wheels / filename)}" }} }}'
+    text = (
+        'lock-version = "1.0"\ncreated-by = "test"\n[[packages]]\nname = "native"\nversion = "2.0"\n'
+        f"wheels = [{file}]\n"
+    )
+    root = write(tmp_path, {"pylock.toml": text})
+    environment = {**tools, "UV_FIND_LINKS": str(wheels)}
+    inputs = find_inputs(str(root), environment=environment)
+    made = lock(inputs, THREE, environment=environment, work=str(work))
+    first = select(made, THREE, root=inputs.root).missing
+    (found,) = look_up(first, inputs, THREE, environment=environment, work=str(work))
+    assert [(gap.platform, gap.reason == UNLISTED) for gap in found.gaps] == [
+        ("linux/arm64", True),
+        ("linux/arm/v7", False),
+    ]
+    assert "uv pip compile --universal" in missing_error([found], THREE).detail

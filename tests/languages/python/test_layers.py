@@ -60,6 +60,14 @@ def test_there_are_never_too_many_layers() -> None:
     assert names(own)[:-2] == [f"n{number:02} 1.0" for number in range(60 - MOST_OWN, 60)]
 
 
+def test_what_is_built_of_the_source_lies_above_all_else() -> None:
+    wheel, mine = archive("pure"), archive("mine", size=LARGE)
+    shared, own = plan_layers([Dependencies((wheel,), PYTHON, SITE, (mine,))])
+    assert (names(shared), names(own[0])) == (["dependencies"], ["commands", "project"])
+    without, (commands, *_) = plan_layers([needs(wheel)])
+    assert (without, commands[0]) == (shared, own[0][0])
+
+
 def test_nothing_is_installed_nothing_is_made() -> None:
     assert plan_layers([needs(), needs()]) == ((), ((), ()))
 
@@ -84,6 +92,17 @@ def test_files_and_commands_are_apart(tmp_path: Path) -> None:
         each.path for each in commands.entries if each.kind == "file"
     )
     assert files.created_by == "hostbuild: one 1.0"
+
+
+def test_the_project_is_one_layer_with_its_commands(tmp_path: Path) -> None:
+    point = "[console_scripts]\nserve = one:main\n"
+    context = Context(
+        handmade(tmp_path, "one", {"one.py": "def main(): ...\n"}, **{"entry_points.txt": point})
+    )
+    tree = context.make("project")
+    assert content(tree, "opt/python/site-packages/one.py") == b"def main(): ...\n"
+    assert content(tree, "opt/python/bin/serve").startswith(f"#!{PYTHON}\n".encode())
+    assert b"../bin/serve," in content(tree, "opt/python/site-packages/one-1.0.dist-info/RECORD")
 
 
 def test_without_commands_there_is_no_layer(tmp_path: Path) -> None:

@@ -420,9 +420,7 @@ def test_what_a_uv_toml_says_counts(tmp_path: Path, tools: dict[str, str], work:
     assert titles(select(made, THREE, root=inputs.root)) == [["leaf 1.0"]] * 3
 
 
-def test_a_uv_toml_that_cannot_be_read_is_an_error(
-    tmp_path: Path, tools: dict[str, str], work: Path
-) -> None:
+def test_a_uv_toml_that_cannot_be_read_is_an_error(tmp_path: Path, tools: dict[str, str], work: Path) -> None:
     root = write(tmp_path / "app", {"requirements.txt": "leaf\n", "uv.toml": "x = ["})
     with pytest.raises(DependenciesError, match=r"uv\.toml"):
         run(root, tmp_path, tools, work)

@@ -197,3 +197,10 @@ def test_any_line_is_read_or_refused(line: str) -> None:
         return
     if isinstance(found, Requirement) and not found.url:
         assert parse(found.text)[:5] == found[:5]
+
+
+@pytest.mark.parametrize("text", ["a ; {}", "{}"])
+def test_what_is_nested_too_deeply_is_an_error(text: str) -> None:
+    deep = "(" * 3000 + "python_version > '3'" + ")" * 3000
+    with pytest.raises(DependenciesError):
+        parse(text.format(deep))

@@ -60,7 +60,7 @@ def shop(tmp_path: Path, tools: dict[str, str], index: Path) -> Shop:
 
 
 def titles(found: Resolution) -> list[list[str]]:
-    return [[f"{each.name} {each.version}" for each in wheels] for wheels in found.wheels]
+    return [[f"{each.name} {each.version}" for each in wheels] for wheels in found.all_wheels]
 
 
 def never(*_: object, **__: object) -> object:
@@ -150,7 +150,7 @@ def test_the_project_itself_is_a_wheel_and_follows_its_source(shop: Shop, tmp_pa
     write(root, {"shop/__init__.py": "A = 2\n"})
     second = shop.resolve(root)
     assert titles(second) == titles(first)
-    assert second.wheels[0][1].sha256 != first.wheels[0][1].sha256
+    assert second.built[0].sha256 != first.built[0].sha256
     alone = shop.resolve(root, alone=True)
     assert titles(alone) == [["leaf 2.0"]] * 3
 

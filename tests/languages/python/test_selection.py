@@ -371,3 +371,20 @@ def test_what_is_no_lock(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "pylock.toml").write_text(text)
     with pytest.raises(DependenciesError, match=f"pylock.toml {what}"):
         read_lock(str(tmp_path / "pylock.toml"), "pylock.toml", root=str(tmp_path))
+
+
+def test_a_name_that_stands_for_a_thousand_million_tags_is_refused_at_once(tmp_path: Path) -> None:
+    tags = "-".join(".".join(f"{letter}{number}" for number in range(3000)) for letter in "pax")
+    hashes = f'{{ sha256 = "{"0" * 64}" }}'
+    wheel = f'{{ name = "a-1-{tags}.whl", url = "https://h.example/a.whl", hashes = {hashes} }}'
+    head = 'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "a"\nversion = "1"\n'
+    text = f"{head}wheels = [{wheel}]\n"
+    (tmp_path / "pylock.toml").write_text(text)
+    with pytest.raises(DependenciesError, match="more than 255 bytes"):
+        read_lock(str(tmp_path / "pylock.toml"), "pylock.toml", root=str(tmp_path))
+
+
+def test_a_number_of_thousands_of_digits_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "pylock.toml").write_text(f"[tool]\na = {'9' * 5000}\n")
+    with pytest.raises(DependenciesError, match="cannot be read"):
+        read_lock(str(tmp_path / "pylock.toml"), "pylock.toml", root=str(tmp_path))

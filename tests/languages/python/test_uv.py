@@ -104,6 +104,13 @@ NOT_BUILT = "error: Failed to build `a==1`\n  cause: no compiler"
         ("error: status: 503 Service Unavailable", False, UnreachableError, "503", "network"),
         ("error: status: 401 Unauthorized", False, DependenciesError, "401", "~/.netrc"),
         (
+            NO_SOLUTION + "\nhint: The index https://h.example could not be queried (401 Unauthorized).",
+            False,
+            DependenciesError,
+            "The index https://h.example could not be queried (401 Unauthorized).",
+            "~/.netrc",
+        ),
+        (
             "error: unexpected argument '--format' found",
             False,
             ToolMissingError,
@@ -127,7 +134,10 @@ def test_what_a_failure_means(
     assert type(found) is kind
     assert why in found.why
     assert fix in found.fix
-    assert found.detail == detail
+    said = f"{found.why}\n{found.detail}"
+    assert all(line.partition(": ")[2] in said for line in detail.splitlines() if line.startswith("  cause"))
+    assert not any(line in found.detail for line in found.why.splitlines())
+    assert "\nerror:" not in f"\n{found.detail}"
 
 
 SECRET = "s3cr3t-w0rd"
@@ -157,7 +167,7 @@ def test_no_secret_is_in_an_error_in_the_arguments_or_left_on_disk(tmp_path: Pat
     assert SECRET not in f"{error} {error.fix} {error.detail} {error.extra}"
     assert error.__cause__ is None
     assert error.__suppress_context__
-    assert "***" in error.detail
+    assert "***" in f"{error.why} {error.detail}"
     assert SECRET not in str(seen)
     assert list(work.iterdir()) == []
 
