@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from hostbuild.bases import NO_BASE, Base
-from hostbuild.errors import SourceError, UsageError
+from hostbuild.errors import SourceError, UnreachableError, UsageError
 from hostbuild.languages import pick
 from hostbuild.languages.base import BaseFiles, Inspection, Language, Project, TreePlan, Workshop
 from hostbuild.layer import LAYER_FORMAT
@@ -125,8 +125,23 @@ def look(
     platforms = _platforms(request, root, bases)
     language = pick(root, request.runtime)
     project = _project(request, root, platforms, digests=digests, workshop=workshop, memo=memo)
-    base = bases.resolve(request.base or language.default_base(project), root)
+    base = _base(request, bases, language, project)
     return Look(replace(project, base=bases.files(base, platforms)), language, base)
+
+
+def _base(request: BuildRequest, bases: Bases, language: Language, project: Project) -> Base:
+    """The base that the user names, else the language's own choice, of which errors then speak."""
+    if request.base:
+        return bases.resolve(request.base, project.root)
+    default = language.default_base(project)
+    try:
+        return bases.resolve(default, project.root)
+    except UnreachableError as error:
+        raise UnreachableError(
+            f"the base image {default} cannot be had: {error.what}",
+            why=error.why,
+            fix=f"{error.fix}; or name another base with --base ({default} is the default for this project)",
+        ) from error
 
 
 def study(

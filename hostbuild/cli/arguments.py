@@ -22,6 +22,16 @@ From a source directory to a runnable, reproducible, multi-arch OCI image, on th
 no daemon, no root, no emulation, no Dockerfile."""
 
 
+#: Flags that users of other tools have in their fingers.
+_OF_OTHERS = {
+    "--load": "use -o type=docker,dest=- and pipe it into `docker load` (or `podman load`)",
+    "--file": "there is no Dockerfile; what is built is found in the source",
+    "-f": "there is no Dockerfile; what is built is found in the source",
+    "--build-arg": "set variables of the image with -e K=V",
+    "--local": "use -o type=docker,dest=- and pipe it into `docker load` (or `podman load`)",
+}
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are errors like all others: what, the usage, and what to do."""
 
@@ -164,6 +174,8 @@ def _refuse(parser: Parser, command: Command, unknown: Sequence[str]) -> NoRetur
         shown = "" if command.secret_words else f": {' '.join(unknown)!r}"
         parser.error(f"{'a word' if len(unknown) == 1 else f'{len(unknown)} words'} too many{shown}")
     name = _name_of(flags[0])
+    if name in _OF_OTHERS:
+        parser.error(f"there is no flag {name!r}: {_OF_OTHERS[name]}")
     parser.error(f"unknown flag {name!r}{_near(name, command.flag_names)}")
 
 

@@ -120,7 +120,8 @@ class IgnoreRules:
     """The rules of one directory. `source` is what messages call them.
 
     `patterns` decide; where they say nothing and `gitignore` is set, .gitignore files do, the deepest
-    first. What neither speaks of is left out where `leavings` name it. `hidden` are names that do not ship
+    first. What neither speaks of is left out where `leavings` name it, and a directory that holds a file of
+    one of the names in `marks`. `hidden` are names that do not ship
     from the root, `never` paths below it that do not ship.
     """
 
@@ -130,6 +131,7 @@ class IgnoreRules:
     hidden: frozenset[bytes] = IGNORE_FILES
     never: frozenset[bytes] = frozenset()
     leavings: BuiltInList = NO_NAMES
+    marks: tuple[bytes, ...] = ()
 
     def enter(self, level: Level, directory: bytes, path: bytes) -> Level:
         """What is known inside of `path`, which lies at `directory` and has a .gitignore."""
@@ -142,6 +144,10 @@ class IgnoreRules:
 
         found = (GitPatterns(data), len(path) + 1 if path else 0)
         return Level(level.matched, (*level.gitignores, found))
+
+    def is_left(self, directory: bytes) -> bool:
+        """Whether the directory, an absolute path, is one of those that tools leave."""
+        return any(os.path.lexists(directory + b"/" + mark) for mark in self.marks)
 
     def decide(self, level: Level, path: bytes, name: bytes, *, is_dir: bool) -> tuple[bool, Level | None]:
         """Whether `path`, whose directory `level` describes, is left out.
@@ -175,19 +181,21 @@ def load_ignore(
     """The rules of the directory `root`.
 
     `never` are paths relative to it that must not ship, as the places that a build writes to; `leavings`
-    names, or suffixes as `*.pyc`, that ship only where the ignore file says so.
+    names, suffixes as `*.pyc`, and directories by what they hold as `*/pyvenv.cfg`, that ship only where the
+    ignore file says so.
 
     Raises IgnoreFileError where the ignore file cannot be read or understood.
     """
     directory = os.fsencode(root)
     paths = frozenset(encode(path.strip("/")) for path in never)
     source, patterns = _own_patterns(directory)
-    names = [encode(name) for name in leavings]
+    marks = tuple(encode(name[2:]) for name in leavings if name.startswith("*/"))
+    names = [encode(name) for name in leavings if not name.startswith("*/")]
     left = BuiltInList(
         frozenset(name for name in names if not name.startswith(b"*")),
         tuple(name[1:] for name in names if name.startswith(b"*")),
     )
-    return IgnoreRules(source, patterns, gitignore=use_gitignore, never=paths, leavings=left)
+    return IgnoreRules(source, patterns, gitignore=use_gitignore, never=paths, leavings=left, marks=marks)
 
 
 def _own_patterns(directory: bytes) -> tuple[str, Patterns]:

@@ -75,6 +75,8 @@ class _Walk:
             is_dir = entry.is_dir(follow_symlinks=False)
             ignored, below = self.rules.decide(level, inside, name, is_dir=is_dir)
             if is_dir:
+                if self.rules.is_left(entry.path):
+                    continue
                 if below is not None:
                     yield inside, below
                 if not ignored:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.errors import IgnoreFileError
+from hostbuild.errors import IgnoreFileError, LinkEscapesError
 from hostbuild.source import EVERYTHING, FileDigests, load_ignore, scan
 
 
@@ -38,6 +38,16 @@ def test_what_a_tool_leaves_ships_only_where_the_ignore_file_says_so(tmp_path: P
         "x/b.pyc",
         "x/z.egg-info/P",
     ]
+
+
+def test_a_directory_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    make(tmp_path, "env/pyvenv.cfg", "env/lib/x.py", "app/x.py")
+    (tmp_path / "env" / "python").symlink_to("/usr/bin/python3")
+    rules = load_ignore(str(tmp_path), leavings=("*/pyvenv.cfg",))
+    tree = scan(str(tmp_path), rules, digests=FileDigests())
+    assert [entry.path for entry in tree.entries] == ["app", "app/x.py"]
+    with pytest.raises(LinkEscapesError):
+        scan(str(tmp_path), load_ignore(str(tmp_path)), digests=FileDigests())
 
 
 BUILT_IN = (

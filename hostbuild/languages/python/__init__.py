@@ -3,7 +3,7 @@
 `inspection`, `targets`, `resolution`, `layers`, `trees`            the story: what a project becomes
 `inputs`, `requirements`, `requirement`, `pyproject`, `workspace`   what a project asks for
 `indexes`, `configuration`, `uv`, `session`, `tomltext`                              the tool that resolves
-`locking`, `lockfile`, `further`                                    one lock for all targets
+`locking`, `lockfile`, `further`, `staleness`                       one lock for all targets
 `selection`, `values`                                               one wheel a package and target
 `building`, `sources`, `compilers`                                  source to a pure wheel
 `pythons`, `compiling`, `bytecode`                                  --compile: bytecode of what is installed

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hostbuild.errors import MissingWheelsError
+from hostbuild.errors import DetectionError, MissingWheelsError
 from hostbuild.languages.base import Finding, Report
-from hostbuild.languages.python.inspection import open_resolver
+from hostbuild.languages.python.inspection import find_application, open_resolver
 from hostbuild.languages.python.targets import read_bases
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def check(project: Project) -> Report:
     except MissingWheelsError as error:
         return _missing(project, bases, error)
     wheels = resolution.all_wheels
+    findings = _start_findings(project, bases)
     workshop.fetch(
         {each.sha256: each.source() for one in wheels for each in one}.values(), resolver.credentials()
     )
     reader = _Reader(workshop)
-    findings: list[Finding] = []
     platforms: list[dict[str, Any]] = []
     unloadable: list[dict[str, Any]] = []
     for platform, base, chosen in zip(project.platforms, bases, wheels, strict=True):
@@ -56,6 +56,17 @@ def check(project: Project) -> Report:
         tuple(findings),
         {"platforms": platforms, "missing": [], "unloadable": unloadable, "note": BLIND},
     )
+
+
+def _start_findings(project: Project, bases: tuple[BasePython, ...]) -> list[Finding]:
+    """An application that nobody could start is told with all else."""
+    if project.runtime:
+        return []  # `open_resolver` has found the function
+    try:
+        find_application(project, bases)
+    except DetectionError as error:
+        return [Finding(str(platform), "the start", str(error)) for platform in project.platforms[:1]]
+    return []
 
 
 class _Reader:

@@ -24,6 +24,19 @@ UV_LOCK = "uv.lock"
 REQUIREMENTS = "requirements.txt"
 
 
+_WRITE_PYPROJECT = "write a pyproject.toml with [project], or name what it needs in requirements.txt"
+
+#: What other tools keep dependencies in, and how they get into a file that is read.
+_UNREAD = {
+    "Pipfile.lock": "run pipenv requirements > requirements.txt",
+    "Pipfile": "run pipenv lock, and pipenv requirements > requirements.txt",
+    "poetry.lock": "run poetry export -o requirements.txt, or write [project] in pyproject.toml",
+    "setup.py": _WRITE_PYPROJECT,
+    "setup.cfg": _WRITE_PYPROJECT,
+    "environment.yml": "name what it needs from the package index in requirements.txt",
+}
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What a project asks for.
@@ -107,6 +120,7 @@ def find_inputs(
     if has_requirements:
         return _requirements(wanted, [requirements], ())
     _refuse_choices(wanted, "nothing here")
+    _refuse_unread(root)
     return Inputs("nothing", root, project=project, files=_project_files(project, ()))
 
 
@@ -129,6 +143,26 @@ def _named(wanted: _Wanted, paths: list[str]) -> Inputs:
             fix="name the lock alone",
         )
     return _pylock(wanted, locks[0]) if locks else _requirements(wanted, paths, ())
+
+
+def _refuse_unread(root: str) -> None:
+    """What says dependencies in a form that is not read must not end in an image without them."""
+    for name, fix in _UNREAD.items():
+        path = os.path.join(root, name)
+        if os.path.isfile(path) and (name != "setup.cfg" or _mentions(path, b"install_requires")):
+            raise DependenciesError(
+                f"{name} says what the project needs, and is not read",
+                why=f"read are {PYLOCK}, {UV_LOCK}, pyproject.toml and {REQUIREMENTS}: none of them is there",
+                fix=fix,
+            )
+
+
+def _mentions(path: str, word: bytes) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return word in stream.read(1 << 20)
+    except OSError:
+        return False
 
 
 def is_pylock_name(name: str) -> bool:
@@ -193,6 +227,12 @@ def _pyproject(wanted: _Wanted, ignored: str) -> Inputs:
     if project is None:
         raise DependenciesError("there is no pyproject.toml")
     _refuse_package(wanted)
+    if not project.has_project and project.poetry.get("package-mode") is False:
+        raise DependenciesError(
+            "pyproject.toml has no [project], and Poetry's table is of no package",
+            why="only Poetry understands what it depends on then",
+            fix="run poetry export -o requirements.txt, and build with --requirements requirements.txt",
+        )
     dynamic = project.dynamic_files()
     if dynamic is not None and not wanted.extras and not wanted.groups:
         return _requirements(wanted, [os.path.join(wanted.root, each) for each in dynamic], ())

@@ -37,6 +37,7 @@ LEAVINGS = (
     "*.pyc",
     "*.pyo",
     "*.egg-info",
+    "*/pyvenv.cfg",
     ".venv",
     "venv",
     ".tox",
@@ -63,11 +64,10 @@ def inspect(project: Project) -> Inspection:
         for wheels, base in zip(resolution.wheels, bases, strict=True)
     ]
     shared, own = plan_layers(dependencies, further={"compile": compiler.recipe} if compiler else None)
-    interpreter = _interpreter(bases)
     if function is not None:
-        served = _served(function, project.invoke, interpreter)
+        served = _served(function, project.invoke, _interpreter(bases))
     else:
-        served = _started(project, bases, interpreter)
+        served = find_application(project, bases)
     versions = ", ".join(sorted({base.python for base in bases}))
     wheels = {wheel for each in resolution.all_wheels for wheel in each}
     count = "1 wheel" if len(wheels) == 1 else f"{len(wheels)} wheels"
@@ -75,7 +75,7 @@ def inspect(project: Project) -> Inspection:
         kind=served.kind,
         name=served.name,
         language="python",
-        summary=f"{served.what} for Python {versions}, of {count}",
+        summary=f"{served.what} for Python {versions}, of {count}{served.how}",
         inputs=tuple(Input(_shown(label), digest) for label, digest in sorted(resolution.files.items())),
         recipe={
             "python version": versions,
@@ -113,11 +113,14 @@ def inspect(project: Project) -> Inspection:
 
 
 class _Start(NamedTuple):
-    """How the image is started, and what is put into it for that; `what` it is, for people."""
+    """How the image is started, and what is put into it for that; `what` it is and `how` that was found, for
+    people.
+    """
 
     kind: Kind
     name: str
     what: str
+    how: str
     entrypoint: tuple[str, ...]
     cmd: tuple[str, ...]
     env: Pairs
@@ -127,6 +130,7 @@ class _Start(NamedTuple):
 
 def _served(function: Function, invoke: str, interpreter: str) -> _Start:
     """A function is served by func-python, as knative func starts it: by Cmd."""
+    from hostbuild.languages.python.functions import invocation
     from hostbuild.languages.python.scaffold import FUNC_PYTHON, main_source
 
     text = main_source(function, invoke).decode()
@@ -134,6 +138,8 @@ def _served(function: Function, invoke: str, interpreter: str) -> _Start:
         "function",
         function.module,
         "a function",
+        f", served over {'HTTP' if invocation(invoke) == 'http' else 'CloudEvents'}: "
+        f"{function.attribute} of {function.path}",
         (),
         (interpreter, f"/{SERVICE}"),
         (("LISTEN_ADDRESS", f"[::]:{_PORT}"),),
@@ -142,23 +148,28 @@ def _served(function: Function, invoke: str, interpreter: str) -> _Start:
     )
 
 
-def _started(project: Project, bases: Sequence[BasePython], interpreter: str) -> _Start:
-    """An application, by what the user says or the project does: by Entrypoint."""
+def find_application(project: Project, bases: Sequence[BasePython]) -> _Start:
+    """How an application is started: by what the user says or the project does. Raises DetectionError."""
+    interpreter = _interpreter(bases)
     found = read_pyproject(project.root)
     name = (found.name if found else "") or os.path.basename(project.root)
     argv: tuple[str, ...] = ()
+    how = ""
     if not project.has_start:
+        import shlex
+
         from hostbuild.languages.python.start import find_start
 
-        argv = find_start(
+        found_start = find_start(
             project.root,
             found,
             package=project.package,
             interpreter=interpreter,
             bin_dir=f"/{DEFAULT_PREFIX.bin}",
             shell="/bin/sh" if all(base.shell for base in bases) else "",
-        ).argv
-    return _Start("program", name, "an application", argv, (), (("PORT", _PORT),))
+        )
+        argv, how = found_start.argv, f", started by {shlex.join(found_start.argv)} ({found_start.how})"
+    return _Start("program", name, "an application", how, argv, (), (("PORT", _PORT),))
 
 
 def _compiler(project: Project, bases: Sequence[BasePython]) -> Compiler | None:
@@ -213,7 +224,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split("\n")) if text else ()
 
 
-def _interpreter(bases: tuple[BasePython, ...]) -> str:
+def _interpreter(bases: Sequence[BasePython]) -> str:
     """What is started: the base's interpreter, by its name where it lies elsewhere on other platforms."""
     found = {base.interpreter for base in bases}
     return found.pop() if len(found) == 1 else "python3"

@@ -31,6 +31,7 @@ from hostbuild.languages.python.session import (
     open_session,
     target_environment,
 )
+from hostbuild.languages.python.staleness import check_uv_lock
 from hostbuild.languages.python.uv import Run, explain
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def check_python(inputs: Inputs, targets: Iterable[Target]) -> None:
         versions = SpecifierSet(wanted)
     except InvalidSpecifier:
         raise DependenciesError(
-            f"pyproject.toml: requires-python {wanted!r} is not a version specifier", fix='write ">=3.11"'
+            f"pyproject.toml: requires-python {wanted!r} is not a version specifier",
+            fix=f'write ">={wanted}"' if wanted.replace(".", "").isdigit() else 'write ">=3.11"',
         ) from None
     for target in targets:
         if not versions.contains(target.python, prereleases=True):
@@ -261,6 +263,8 @@ def _hashes(inputs: Inputs) -> dict[str, tuple[str, ...]]:
 def _export(session: Session) -> Lock:
     """uv.lock as a pylock.toml, as it stands: nothing is resolved."""
     inputs = session.inputs
+    if inputs.project is not None:
+        check_uv_lock(inputs.path, inputs.project, session.label)
     output = os.path.join(session.folder, "pylock.toml")
     arguments = [
         *("export", "--quiet", "--frozen", "--no-python-downloads", "--no-header", "--no-default-groups"),

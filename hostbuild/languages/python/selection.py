@@ -164,11 +164,17 @@ class _Chooser:
         if not sha256 or (self._lock.hashes and sha256 not in self._lock.hashes.get(package.name, ())):
             return None
         url, path = self._place(file.url or "", file.path or "")
-        return Archive(package.name, _version(package, filename), filename, url, path, sha256, file.size)
+        size = file.size if file.size and file.size > 0 else None  # no file of it is empty
+        return Archive(package.name, _version(package, filename), filename, url, path, sha256, size)
 
     def _place(self, url: str, path: str) -> tuple[str, str]:
         from urllib.parse import unquote, urlsplit
 
+        if "\0" in unquote(url + path):
+            raise DependenciesError(
+                f"{self._lock.label}: {path or url!r} is no place of a file",
+                fix="let the tool that wrote the lock write it anew",
+            )
         if url.startswith("file:"):
             return "", os.path.normpath(unquote(urlsplit(url).path))
         if path and not url:
