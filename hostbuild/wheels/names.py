@@ -102,6 +102,8 @@ def _why_bad_parts(path: str) -> str:
     for part in parts:
         if part in ("", ".", ".."):
             return f"has a name with the part {part!r}"
+        if part.startswith(".wh."):  # image specification, layer.md: it would delete what lies below
+            return f"has the name {part[:80]!r}, which deletes files in a layer"
         if len(part) > MAX_PART // 4 and len(part.encode()) > MAX_PART:
             return f"has a name with a part of more than {MAX_PART} bytes"
     return ""

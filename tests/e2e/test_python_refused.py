@@ -68,6 +68,7 @@ HOSTILE: dict[str, tuple[Mapping[str, bytes | str], str]] = {
     "two names that differ in case": ({"demo/A.py": "1", "demo/a.py": "2"}, "cannot be there besides"),
     "a huge name": ({"demo/" + "x" * 300: "1"}, "Failed to extract archive"),
     "a scheme out of the root": ({"demo-1.0.data/data/../../x": "1"}, "the part '..'"),
+    "a whiteout": ({"demo/.wh..wh..opq": ""}, "deletes files in a layer"),
     "no scheme": ({"demo-1.0.data/elsewhere/x": "1"}, "is for none of the places"),
 }
 

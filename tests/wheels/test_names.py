@@ -38,6 +38,8 @@ PATHS = st.lists(PARTS, min_size=1, max_size=5).map("/".join)
         "a\0.py",
         "a\nb",
         "\x7f",
+        ".wh.x",
+        "a/.wh..wh..opq",
         "a\ud800",
         "x" * 256,
         "a/" + "ü" * 128,

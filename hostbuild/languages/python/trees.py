@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 PTH = "hostbuild.pth"
 
+#: Commands that everything else relies on.
+_NOBODY_ELSES = frozenset({"env", "python", "python3", "sh"})
+
 
 def make_tree(job: TreeJob, context: Context) -> Tree:
     """The tree of a plan of `layers.plan_layers`. Raises WheelError for a wheel that is not in order."""
@@ -30,6 +33,7 @@ def make_tree(job: TreeJob, context: Context) -> Tree:
     installed = _install(wheels, recipe["interpreter"], job, context)
     _tell_conflicts(installed, context)
     is_project = recipe["part"] == "project"
+    _tell_shadows(installed, context)
     entries = with_directories(
         _last_wins((*each.files, *each.scripts) if is_project else each.scripts for each in installed)
     )
@@ -85,6 +89,16 @@ def _tell_conflicts(installed: Iterable[Installed], context: Context) -> None:
         context.emit(Event("warning", f"/{each.path} is in more than one wheel: {', '.join(each.wheels)}"))
     if len(found) > 3:
         context.emit(Event("warning", f"{len(found) - 3} more files are in more than one wheel"))
+
+
+def _tell_shadows(installed: Iterable[Installed], context: Context) -> None:
+    """A command of a wheel stands in PATH before the base's own of this name."""
+    for each in installed:
+        for entry in each.scripts:
+            folder, _, name = entry.path.rpartition("/")
+            if folder == DEFAULT_PREFIX.bin and name in _NOBODY_ELSES:
+                message = f"the command {name} of {each.wheel} comes before the base image's own in PATH"
+                context.emit(Event("warning", message))
 
 
 def _has_pth(wheel: Wheel) -> bool:

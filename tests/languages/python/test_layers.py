@@ -121,6 +121,14 @@ def test_the_later_of_two_wheels_has_the_file_and_it_is_said(tmp_path: Path) -> 
     assert "one-1.0-py3-none-any.whl, two-1.0-py3-none-any.whl" in event.message
 
 
+def test_a_command_that_stands_before_the_bases_own_is_told(tmp_path: Path) -> None:
+    point = "[console_scripts]\npython3 = one:main\nserve = one:main\n"
+    context = Context(handmade(tmp_path, "one", {"one.py": ""}, **{"entry_points.txt": point}))
+    context.make("commands")
+    (event,) = context.events
+    assert (event.kind, "the command python3 of one-1.0" in event.message) == ("warning", True)
+
+
 @pytest.mark.parametrize("place", ["distutils-precedence.pth", "one-1.0.data/purelib/x.pth"])
 def test_a_pth_file_is_read_by_the_interpreter_of_the_base(tmp_path: Path, place: str) -> None:
     context = Context(handmade(tmp_path, "one", {place: "import os\n"}))
