@@ -125,6 +125,14 @@ def test_plain_lines_of_a_long_push() -> None:
     ]
 
 
+def test_a_layer_that_no_tool_makes_has_one_line() -> None:
+    start = Event("start", "writing the layer numpy", "linux/amd64", data={"step": "numpy", "brief": True})
+    assert line_of(start) is None
+    assert line_of(start, verbose=True) == "linux/amd64: writing the layer numpy"
+    tool = Event("start", "building with go", "linux/amd64", data={"step": "go", "brief": False})
+    assert line_of(tool) == "linux/amd64: building with go"
+
+
 def test_short_transfers_have_no_plain_line() -> None:
     stream = io.StringIO()
     display = PlainDisplay(stream, clock=Clock())
