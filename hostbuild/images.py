@@ -26,7 +26,7 @@ from hostbuild.process.executor import Executor, InlineExecutor, Task
 from hostbuild.process.marks import Marks
 from hostbuild.process.supervisor import LocalExecutor
 from hostbuild.project import BuildSubject, working_dir
-from hostbuild.shipping import SharedLayer
+from hostbuild.shipping import HOME, SharedLayer
 from hostbuild.store.cache import Cache
 from hostbuild.store.staging import Staging
 
@@ -294,7 +294,7 @@ def _spec(subject: BuildSubject, platform: Platform, base: BasePlatform | None) 
         platform=platform,
         created=subject.created,
         layers=(),
-        env=(*subject.env, *joined),
+        env=(*_home(subject, base), *subject.env, *joined),
         user_env=tuple(pair for pair in request.env if pair[0] not in dict(joined)),
         entrypoint=request.entrypoint if request.entrypoint is not None else inspection.entrypoint or None,
         cmd=request.cmd if request.cmd is not None else inspection.cmd or None,
@@ -306,6 +306,15 @@ def _spec(subject: BuildSubject, platform: Platform, base: BasePlatform | None) 
         labels=(*subject.labels, *request.labels),
         annotations=subject.annotations.for_platform(platform),
     )
+
+
+def _home(subject: BuildSubject, base: BasePlatform | None) -> Pairs:
+    """Our user is in no /etc/passwd, so that its home would be /, where it may not write."""
+    run = base.image().config.config if base else None
+    has_own = run and (run.user or any(text.startswith("HOME=") for text in run.env))
+    if has_own or subject.request.user or not subject.inspection.needs_home:
+        return ()
+    return (("HOME", f"/{HOME}"),)
 
 
 def _search_paths(subject: BuildSubject, base: BasePlatform | None) -> Pairs:

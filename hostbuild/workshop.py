@@ -82,7 +82,7 @@ class CacheWorkshop:
             key,
             make,
             anew=self._anew,
-            on_wait=lambda: self.emit(Event("waiting", f"waiting for another build that makes: {kind}")),
+            on_wait=lambda: self.emit(Event("waiting", f"waiting for another build, which finds out {kind}")),
         )
         return self._made[key]
 

@@ -35,6 +35,8 @@ def run_check(arguments: Namespace) -> int:
 
 def _text(report: Report) -> str:
     lines = [report.summary, *(f"  {line}" for line in report.lines)]
+    if report.document.get("missing"):
+        return "".join(f"{line}\n" for line in lines)  # they say it, and what to do
     if report.findings:
         lines += ["", "would not work:"]
         lines += [f"  {each.subject}, {each.platform}: {each.message}" for each in report.findings]

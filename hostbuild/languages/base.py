@@ -147,7 +147,8 @@ class Inspection:
     `Project.platforms`; each lowest first. `tools` are absolute paths, `environment` is what tools are to be
     started with, `credentials` gives those for what the trees need: none of them is hashed. `search_paths`
     are variables that hold lists: the user's value comes before, the base's after. `is_light`: making the
-    trees takes no tool, and less time than a process needs to start. `leavings` are what tools leave in the
+    trees takes no tool, and less time than a process needs to start. `needs_home`: libraries write below the
+    user's home directory. `leavings` are what tools leave in the
     source, which ships only where the user's ignore file says so: names, suffixes as `*.pyc`, directories by
     what they hold as `*/pyvenv.cfg`. `source_on_top` puts what ships above the language's layers. `trees`
     are further directories to ship: image path to absolute directory. `memo` is to be kept for the next
@@ -172,6 +173,7 @@ class Inspection:
     labels: Pairs = ()
     needs_certificates: bool = True
     is_light: bool = False
+    needs_home: bool = False
     ships_source: bool = False
     leavings: tuple[str, ...] = ()
     source_on_top: bool = False

@@ -11,6 +11,7 @@ import pytest
 
 from tests.languages.python.made import sdist, wheel, write
 from tests.rig.builder import Hostbuild, Result
+from tests.rig.layout import read_layout
 from tests.rig.python_base import PythonBase, python_base
 from tests.wheels.handmade import FILENAME, make_wheel, member
 
@@ -144,7 +145,8 @@ def test_check_says_it_as_json_and_by_its_exit_code(shop: Shop) -> None:
     assert not (shop.root / ".func").exists()
     text = shop.run("check")
     assert text.code == 1
-    assert "first 1.0, linux/arm64" in text.stdout
+    assert "first 1.0 has no wheel for linux/arm64, linux/arm/v7" in text.stdout
+    assert "--platform linux/amd64" in text.stdout
 
 
 def test_offline_takes_what_is_known(shop: Shop) -> None:
@@ -157,3 +159,13 @@ def test_offline_takes_what_is_known(shop: Shop) -> None:
     assert again.code == 0, again.stderr
     assert "resolving" not in again.stderr
     assert "dependencies layer cached" in again.stderr
+
+
+def test_libraries_have_a_home_to_write_to(shop: Shop) -> None:
+    shop.ask()
+    for flags, home in (((), "HOME=/func"), (("-e", "HOME=/mine"), "HOME=/mine"), (("--user", "7"), "")):
+        result = shop.run("build", "--platform", "linux/arm64", *flags)
+        assert result.code == 0, result.stderr
+        (image,) = read_layout(shop.root / ".func/builds/last/oci").images.values()
+        found = [text for text in image.config["config"]["Env"] if text.startswith("HOME=")]
+        assert found == ([home] if home else [])

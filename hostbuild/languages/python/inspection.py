@@ -93,6 +93,7 @@ def inspect(project: Project) -> Inspection:
         ),
         labels=served.labels,
         needs_certificates=False,
+        needs_home=True,
         is_light=compiler is None and sum(wheel.size or 0 for wheel in wheels) < LIGHT,
         ships_source=True,
         leavings=LEAVINGS,

@@ -220,7 +220,7 @@ class Resolver:
                 )
             return {"lock": made.to_json()}
 
-        found = Lock.from_json(self._workshop.remember("python lock", key, make)["lock"])
+        found = Lock.from_json(self._workshop.remember("what the dependencies are", key, make)["lock"])
         if found is None:
             raise StoreError("a lock in the cache cannot be understood", fix="build once with --no-cache")
         return found
@@ -355,13 +355,13 @@ class Resolver:
             )
 
         with self._workshop.scratch() as work:
-            kept = self._workshop.keep("python wheel of a directory", inputs, make)
+            kept = self._workshop.keep("the wheel of a directory", inputs, make)
         version = str(kept["name"]).split("-")[1]
         return self._kept_wheel(local.name, version, kept), read
 
 
-_QUICK = "python wheels"
-_OF_ARCHIVE = "python wheel of an archive"
+_QUICK = "which wheels are needed"
+_OF_ARCHIVE = "the wheel of a source archive"
 
 
 def _is_worth_building(missing: Missing) -> bool:

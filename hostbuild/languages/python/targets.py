@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Changes whenever the same files would be read as another Python.
 RECIPE = 1
 
-_KIND = "python of a base"
+_KIND = "which Python the base has"
 
 
 def read_bases(project: Project) -> tuple[BasePython, ...]:
@@ -91,7 +91,7 @@ def _learn(
         "recipe": RECIPE,
     }
     found = workshop.remember(
-        "python of an image",
+        "which Python an image has",
         inputs,
         lambda: {"python": learn(layers, path=path, platform=platform, label=base.label).to_json()},
     )
