@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ RECIPE = 1
 #: Names at a project's top that decide, by their presence or content, what is asked for.
 _DECIDING = re.compile(
     r"pyproject\.toml|uv\.lock|uv\.toml|setup\.(?:py|cfg)|pylock(?:\.[^.]+)?\.toml|"
+    r"Pipfile(?:\.lock)?|poetry\.lock|environment\.yml|"
     r"(?:requirements|constraints).*\.(?:txt|in)"
 )
 
@@ -75,7 +76,9 @@ class Resolution:
 class Resolver:
     """Resolves one project; `digest_file` gives a file's SHA-256 in hex."""
 
-    def __init__(self, asked: Asked, targets: Sequence[Target], workshop: Workshop, digest_file: Any) -> None:
+    def __init__(
+        self, asked: Asked, targets: Sequence[Target], workshop: Workshop, digest_file: Callable[[str], str]
+    ) -> None:
         self._asked = asked
         self._targets = tuple(targets)
         self._workshop = workshop

@@ -171,3 +171,11 @@ def test_the_recipe_is_part_of_what_is_kept(
     monkeypatch.setattr("hostbuild.languages.python.selection.select", never)
     with pytest.raises(AssertionError, match="again"):
         shop.resolve(root)
+
+
+def test_a_file_that_says_dependencies_and_is_not_read_counts_at_once(shop: Shop, tmp_path: Path) -> None:
+    root = write(tmp_path / "app", {"app.py": ""})
+    assert titles(shop.resolve(root)) == [[]] * 3
+    write(root, {"Pipfile": ""})
+    with pytest.raises(DependenciesError, match="Pipfile says what the project needs"):
+        shop.resolve(root)
