@@ -39,7 +39,9 @@ class Observer:
         self._cache = cache
         self._digests = FileDigests()
         self._bases = _Bases(request, cache, network, writes=writes)
-        self._workshop = CacheWorkshop(cache, network, anew=request.no_cache, meanwhile=meanwhile)
+        self._workshop = CacheWorkshop(
+            cache, network, anew=request.no_cache, meanwhile=meanwhile, timeout=request.timeout
+        )
         self._memo: Mapping[str, str] = {}
 
     def study(self) -> BuildSubject:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from hostbuild.bases import NO_BASE, Base
-from hostbuild.errors import SourceError, UnreachableError, UsageError
+from hostbuild.errors import SourceChangedError, SourceError, UnreachableError, UsageError
 from hostbuild.languages import pick
 from hostbuild.languages.base import BaseFiles, Inspection, Language, Project, TreePlan, Workshop
 from hostbuild.layer import LAYER_FORMAT
@@ -176,6 +176,7 @@ def study(
         certificates=_certificates(request, inspection, base),
         home=working_dir(request, inspection, base) != "",
     )
+    _refuse_mixture(inspection, shipment)
     files = {**{each.label: each.digest for each in inspection.inputs}, **shipment.files}
     return BuildSubject(
         request=request,
@@ -202,6 +203,17 @@ def study(
         files=files,
         warnings=(*inspection.warnings, *shipment.warnings),
     )
+
+
+def _refuse_mixture(inspection: Inspection, shipment: Shipment) -> None:
+    """What the language read must be what ships: some languages look for long. Raises SourceChangedError."""
+    for each in inspection.inputs:
+        ships = shipment.files.get(each.label, "").removesuffix(" x")
+        if each.digest and len(ships) == len(each.digest) and ships != each.digest:
+            raise SourceChangedError(
+                f"{each.label} was edited while it was looked at",
+                fix="build again when the source is at rest",
+            )
 
 
 def rfc3339(seconds: int) -> str:

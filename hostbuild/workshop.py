@@ -7,6 +7,7 @@ without the cache makes each thing once more, and no more than once.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ class CacheWorkshop:
     """`languages.base.Workshop` on the cache; with `anew` nothing counts that was kept before this one.
 
     While tools work for the first time, `meanwhile` runs once, on a thread: it may load what comes next.
+    After `timeout` seconds a tool that still runs is ended.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class CacheWorkshop:
         *,
         anew: bool = False,
         meanwhile: Callable[[], None] | None = None,
+        timeout: float | None = None,
     ) -> None:
         self._cache = cache
         self._network = network
         self._anew = anew
         self._meanwhile = meanwhile
+        self._deadline = None if timeout is None else time.monotonic() + timeout
         self._made: dict[str, dict[str, Any]] = {}
 
     @property
@@ -127,7 +131,8 @@ class CacheWorkshop:
 
             threading.Thread(target=self._meanwhile, name="meanwhile", daemon=True).start()
             self._meanwhile = None
-        return run(argv, cwd=cwd, env=env, marks=Marks(owner=cwd, builder=builder_mark()))
+        marks = Marks(owner=cwd, builder=builder_mark())
+        return run(argv, cwd=cwd, env=env, marks=marks, deadline=self._deadline)
 
     def emit(self, event: Event) -> None:
         """Tell people."""

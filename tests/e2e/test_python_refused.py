@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -169,3 +171,34 @@ def test_libraries_have_a_home_to_write_to(shop: Shop) -> None:
         (image,) = read_layout(shop.root / ".func/builds/last/oci").images.values()
         found = [text for text in image.config["config"]["Env"] if text.startswith("HOME=")]
         assert found == ([home] if home else [])
+
+
+def tool(path: Path, *lines: str) -> str:
+    path.write_text("#!/bin/sh\n" + "".join(f"{line}\n" for line in lines))
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_what_is_edited_while_it_is_resolved_is_no_mixture(shop: Shop, tmp_path: Path) -> None:
+    wheel(shop.wheels, "demo", "1.0")
+    shop.ask("demo")
+    edit = f"printf '' > {shop.root}/requirements.txt"
+    uv = tool(tmp_path / "uv", f'{shutil.which("uv")} "$@"', "code=$?", edit, "exit $code")
+    result = shop.run("build", HOSTBUILD_UV=uv)
+    result.fails(1, "requirements.txt was edited while it was looked at")
+
+
+def test_a_resolver_that_hangs_is_bounded_by_the_timeout(shop: Shop, tmp_path: Path) -> None:
+    wheel(shop.wheels, "demo", "1.0")
+    shop.ask("demo")
+    uv = tool(tmp_path / "uv", "exec sleep 600")
+    shop.run("build", "--timeout", "2", HOSTBUILD_UV=uv).fails(1, "took too long", "--timeout")
+
+
+def test_a_directory_whose_name_is_not_utf8(shop: Shop, tmp_path: Path) -> None:
+    shop.ask()
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff"))
+    shop.root.rename(root)
+    shop.root = root
+    result = shop.run("build", "-t", "example.org/a:1")
+    assert result.code == 0, result.stderr

@@ -74,7 +74,8 @@ def _read(path: str) -> dict[str, Any]:
             return tomllib.load(stream)
     except (OSError, ValueError, RecursionError) as error:
         why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        raise DependenciesError(f"cannot read {os.path.basename(path)}", why=why, fix="mend it") from None
+        fix = "mend it; where UV_CONFIG_FILE names it, correct that"
+        raise DependenciesError(f"cannot read {path!r}", why=why, fix=fix) from None
 
 
 def project_settings(project: PyProject | None) -> dict[str, Any]:

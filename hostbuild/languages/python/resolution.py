@@ -150,7 +150,7 @@ class Resolver:
         names = sorted(name for name in os.listdir(asked.root) if _DECIDING.fullmatch(name))
         return {
             "recipe": RECIPE,
-            "root": asked.root,  # what lies beside it may decide too
+            "root": os.fsencode(asked.root).hex(),  # what lies beside it may decide too
             "top": [[name, self._digest_file(os.path.join(asked.root, name))] for name in names],
             "choices": [asked.files, asked.extras, asked.groups, asked.package, asked.further, asked.alone],
             "variables": resolving_variables(asked.environment),
