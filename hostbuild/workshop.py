@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.bases import Base, BasePlatform, Network
+from hostbuild.errors import BuildTimeoutError
 from hostbuild.languages.base import Finished
 from hostbuild.model import Event, Pairs
 from hostbuild.oci.digest import Digest
@@ -123,7 +124,8 @@ class CacheWorkshop:
     def run(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> Finished:
         """Run a tool to its end, marked so that a later build can end it where this one is killed."""
         from hostbuild.process.command import run
-        from hostbuild.process.liveness import builder_mark
+        from hostbuild.process.groups import uninterrupted
+        from hostbuild.process.liveness import builder_mark, end_marked
         from hostbuild.process.marks import Marks
 
         if self._meanwhile is not None:
@@ -132,7 +134,13 @@ class CacheWorkshop:
             threading.Thread(target=self._meanwhile, name="meanwhile", daemon=True).start()
             self._meanwhile = None
         marks = Marks(owner=cwd, builder=builder_mark())
-        return run(argv, cwd=cwd, env=env, marks=marks, deadline=self._deadline)
+        try:
+            return run(argv, cwd=cwd, env=env, marks=marks, deadline=self._deadline)
+        except BaseException as error:
+            # What left the tool's session still carries the mark. A tool that failed has ended by itself.
+            if not isinstance(error, Exception) or isinstance(error, BuildTimeoutError):
+                uninterrupted(lambda: end_marked(marks))
+            raise
 
     def emit(self, event: Event) -> None:
         """Tell people."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hostbuild.bases import Network
-from hostbuild.errors import ToolError
+from hostbuild.errors import BuildTimeoutError, ToolError
 from hostbuild.model import DEFAULT_ACCESS, Event
 from hostbuild.process.marks import Marks
 from hostbuild.store.cache import Cache
@@ -104,6 +104,30 @@ def test_a_tool_is_marked_and_meanwhile_runs_once(tmp_path: Path) -> None:
         assert _json(done.output)["A"] == "1"
     assert ran.wait(10)
     assert calls == [1]
+
+
+def test_what_leaves_the_session_of_a_tool_that_is_stopped_is_ended_too(tmp_path: Path) -> None:
+    code = (
+        "import os, time, sys\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    print(os.getpid(), file=open(sys.argv[1], 'w'), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    pid = tmp_path / "pid"
+    with Network(DEFAULT_ACCESS) as network:
+        shop = CacheWorkshop(Cache(tmp_path / "cache"), network, timeout=2)
+        with shop.scratch() as folder, pytest.raises(BuildTimeoutError):
+            shop.run([sys.executable, "-c", code, str(pid)], cwd=folder, env={})
+    assert not _lives(pid.read_text().strip())
+
+
+def _lives(pid: str) -> bool:
+    """Whether it is more than a name that nobody has asked for yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def _json(text: str) -> dict[str, str]:
