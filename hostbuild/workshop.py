@@ -67,26 +67,36 @@ class CacheWorkshop:
         return self._made.get(key)
 
     def remember(
-        self, kind: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]]
+        self,
+        kind: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[], dict[str, Any]],
+        *,
+        anew: bool = False,
     ) -> dict[str, Any]:
-        """The JSON object that `inputs` give: kept, else made once on this machine."""
-        return self._produce(kind, inputs, lambda: {**make(), "layers": []})
+        """The JSON object that `inputs` give: kept, else, and with `anew`, made once on this machine."""
+        return self._produce(kind, inputs, lambda: {**make(), "layers": []}, anew=anew)
 
     def keep(self, kind: str, inputs: Mapping[str, Any], make: Callable[[], str]) -> dict[str, Any]:
         """As `remember`, of a file whose path `make` gives: its `name`, `digest` and `size`."""
         return self._produce(kind, inputs, lambda: self._store(make()))
 
     def _produce(
-        self, kind: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]]
+        self,
+        kind: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[], dict[str, Any]],
+        *,
+        anew: bool = False,
     ) -> dict[str, Any]:
-        found = self.recall(kind, inputs)
+        found = None if anew else self.recall(kind, inputs)
         if found is not None:
             return found
         key = key_of(kind, **inputs)
         self._made[key], _ = self._cache.produce(
             key,
             make,
-            anew=self._anew,
+            anew=self._anew or anew,
             on_wait=lambda: self.emit(Event("waiting", f"waiting for another build, which finds out {kind}")),
         )
         return self._made[key]

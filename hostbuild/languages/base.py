@@ -58,9 +58,17 @@ class Workshop(Protocol):
         """What `remember` or `keep` keeps under these words, or None."""
 
     def remember(
-        self, kind: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]]
+        self,
+        kind: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[], dict[str, Any]],
+        *,
+        anew: bool = False,
     ) -> dict[str, Any]:
-        """The JSON object that `inputs` give: kept, else made once on this machine. It does not nest."""
+        """The JSON object that `inputs` give: kept, else, and with `anew`, made once on this machine.
+
+        It does not nest.
+        """
 
     def keep(self, kind: str, inputs: Mapping[str, Any], make: Callable[[], str]) -> dict[str, Any]:
         """As `remember`, of a file whose path `make` gives: its `name`, `digest` and `size`; see `path`."""

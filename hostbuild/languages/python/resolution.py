@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from hostbuild.model import Event
 if TYPE_CHECKING:
     from hostbuild.languages.base import Workshop
     from hostbuild.languages.python.inputs import Inputs
+    from hostbuild.languages.python.lockfile import Lock
     from hostbuild.languages.python.values import LocalBuild, Missing, Selection
     from hostbuild.model import Pairs
     from hostbuild.wheels.target import Target
@@ -83,6 +84,7 @@ class Resolver:
         self._targets = tuple(targets)
         self._workshop = workshop
         self._digest_file = digest_file
+        self._local: dict[str, str] = {}
 
     def resolve(self) -> Resolution:
         """What the targets install.
@@ -105,12 +107,12 @@ class Resolver:
         value = {
             "files": [[self._label(path), digest] for path, digest in sorted(files.items())],
             "targets": [[list(wheel) for wheel in wheels] for wheels in resolved.wheels],
+            "archives": sorted([self._label(path), sha256] for path, sha256 in self._local.items()),
             "local": [list(each) for each in local],
             "built": built,
             "warnings": warnings,
         }
-        if known is None:
-            self._workshop.remember(_QUICK, quick, lambda: value)
+        self._workshop.remember(_QUICK, quick, lambda: value, anew=known is not None)
         return self._with_local(resolved.wheels, local, dict(files), warnings)
 
     def credentials(self) -> Pairs:
@@ -162,15 +164,13 @@ class Resolver:
         """The kept resolution, if every file that decided is as it was; else None."""
         from hostbuild.languages.python.values import LocalBuild
 
-        files = {}
-        for label, digest in known["files"]:
-            path = os.path.join(self._asked.root, label)
-            try:
-                if self._digest_file(path) != digest:
-                    return None
-            except (OSError, HostbuildError):
+        files = {os.path.join(self._asked.root, label): digest for label, digest in known["files"]}
+        archives = {os.path.join(self._asked.root, label): digest for label, digest in known["archives"]}
+        try:
+            if any(self._digest_file(path) != digest for path, digest in (files | archives).items()):
                 return None
-            files[path] = digest
+        except (OSError, HostbuildError):
+            return None
         if any(self._workshop.recall(_OF_ARCHIVE, each) is None for each in known["built"]):
             return None
         wheels = tuple(tuple(Archive(*wheel) for wheel in target) for target in known["targets"])
@@ -182,9 +182,19 @@ class Resolver:
 
         lock = self._lock(inputs)
         selection = select(lock, self._targets, root=inputs.root)
+        if changed := self._changed_files(selection):
+            lock = self._lock(inputs, changed)
+            selection = select(lock, self._targets, root=inputs.root)
+            if changed := self._changed_files(selection):
+                raise DependenciesError(
+                    f"{next(iter(changed))} is not the file that was locked",
+                    why=f"it is another one than {lock.label} names, by its SHA-256",
+                    fix="lock anew if it was replaced on purpose",
+                )
         extra, built, missing = self._build_missing(selection)
         if missing:
             raise self._missing_error(missing, inputs)
+        self._local = dict(_local_files(selection))
         wheels = []
         for selected in selection.targets:
             more = [wheel for platform, wheel in extra if platform == str(selected.target.platform)]
@@ -201,13 +211,25 @@ class Resolver:
         ordered = sorted(local.values(), key=lambda each: (each.name, each.path))
         return Resolution(tuple(wheels), {}, tuple(dict.fromkeys(lock.warnings))), ordered, built
 
-    def _lock(self, inputs: Inputs) -> Any:
+    def _changed_files(self, selection: Selection) -> dict[str, str]:
+        """The archives on this machine that are not those of the lock: labels, and what they are now."""
+        found = {}
+        for path, sha256 in _local_files(selection):
+            digest = self._digest_file(path) if os.path.isfile(path) else sha256
+            if digest != sha256:
+                found[self._label(path)] = digest
+        return found
+
+    def _lock(self, inputs: Inputs, changed: Mapping[str, str] | None = None) -> Lock:
+        """The lock, kept or made; one that was made of archives that were `changed` since is no longer it."""
         from hostbuild.languages.python.lockfile import Lock
         from hostbuild.languages.python.locking import lock, lock_key
         from hostbuild.languages.python.session import Resolving
 
         how = Resolving(offline=self._workshop.offline)
         key = lock_key(inputs, self._targets, self._asked.environment, how)
+        if changed:
+            key["changed"] = sorted(changed.items())
 
         def make() -> dict[str, Any]:
             if inputs.kind not in {"pylock", "nothing"}:
@@ -372,6 +394,13 @@ def _is_worth_building(missing: Missing) -> bool:
     from hostbuild.languages.python.missing import PURE_BUILDS
 
     return not missing.wheels or missing.name in PURE_BUILDS
+
+
+def _local_files(selection: Selection) -> Iterator[tuple[str, str]]:
+    """The archives of a selection that lie on this machine, with the SHA-256 that they are to have."""
+    archives = [wheel for selected in selection.targets for wheel in selected.wheels]
+    archives += [each.sdist for each in selection.missing if each.sdist is not None]
+    return ((archive.path, archive.sha256) for archive in archives if archive.path and not archive.url)
 
 
 def _measured(wheel: Archive) -> Archive:

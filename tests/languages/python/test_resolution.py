@@ -16,7 +16,7 @@ from hostbuild.model import Access, Event
 from hostbuild.store.cache import Cache
 from hostbuild.wheels.target import Target
 from hostbuild.workshop import CacheWorkshop
-from tests.languages.python.made import THREE, sdist, target, wheel, write
+from tests.languages.python.made import THREE, sdist, sha256, target, wheel, write
 
 
 def digest_file(path: str) -> str:
@@ -178,4 +178,40 @@ def test_a_file_that_says_dependencies_and_is_not_read_counts_at_once(shop: Shop
     assert titles(shop.resolve(root)) == [[]] * 3
     write(root, {"Pipfile": ""})
     with pytest.raises(DependenciesError, match="Pipfile says what the project needs"):
+        shop.resolve(root)
+
+
+@pytest.mark.parametrize(
+    "line", ["mine --no-index --find-links wheels", "./wheels/mine-1.0-py3-none-any.whl"]
+)
+def test_a_local_wheel_that_was_replaced_is_another_one(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    root = tmp_path / "app"
+    first = wheel(root / "wheels", "mine", "1.0")
+    write(root, {"requirements.txt": line.replace(" --", "\n--") + "\n"})
+    before = shop.resolve(root)
+    assert [each.sha256 for each in before.wheels[0]] == [sha256(first)]
+    assert shop.resolve(root) == before
+    content = first.read_bytes()
+    wheel(root / "wheels", "mine", "1.0", requires=["leaf"])
+    wheel(root / "wheels", "leaf", "1.0")
+    after = shop.resolve(root)
+    assert [each.sha256 for each in after.wheels[0] if each.name == "mine"] == [sha256(first)]
+    with monkeypatch.context() as patched:
+        patched.setattr("hostbuild.languages.python.inputs.find_inputs", never)
+        assert shop.resolve(root) == after
+    first.write_bytes(content)
+    assert shop.resolve(root).wheels == before.wheels
+
+
+def test_a_locked_file_that_was_replaced_is_an_error(shop: Shop, tmp_path: Path) -> None:
+    root = tmp_path / "app"
+    path = wheel(root, "mine", "1.0")
+    file = f'{{ path = "{path.name}", hashes = {{ sha256 = "{sha256(path)}" }} }}'
+    head = 'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "mine"\nversion = "1.0"\n'
+    write(root, {"pylock.toml": f"{head}wheels = [{file}]\n"})
+    assert titles(shop.resolve(root)) == [["mine 1.0"]] * 3
+    wheel(root, "mine", "1.0", requires=["leaf"])
+    with pytest.raises(DependenciesError, match="is not the file that was locked"):
         shop.resolve(root)
