@@ -205,6 +205,7 @@ def test_interruptions_while_a_stubborn_tool_is_ended_do_not_spare_it(word: Word
     assert [line for line in word.carriers() if "sleep 301" not in line] == []
     for pid in word.pids():
         os.kill(pid, signal.SIGKILL)
+    word.wait_gone()  # the test's own kill takes a moment
 
 
 def _raise_interruption(_number: int, _frame: object) -> None:
