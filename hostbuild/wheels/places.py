@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -33,7 +34,7 @@ class Reach(NamedTuple):
     on_event: EventCallback
 
 
-class Place:
+class Place(ABC):
     """A location that can be copied from. Its text names the server or the file, and no secret."""
 
     is_here = False
@@ -55,9 +56,9 @@ class Place:
             fix="lock anew, from an index",
         )
 
+    @abstractmethod
     def copy(self, filename: str, size: int | None, write: Callable[[bytes], object]) -> None:
         """Hand all bytes of the wheel `filename` to `write`, in their order; `size` is what is expected."""
-        raise NotImplementedError
 
 
 class _File(Place):

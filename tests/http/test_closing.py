@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -113,9 +114,9 @@ def test_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
             filler.connect_ex(listener.getsockname())
         plain = wires.Wires._connect_to
 
-        def connect_to(self: wires.Wires, *args: object) -> object:
+        def connect_to(self: wires.Wires, *args: Any) -> object:
             reached.set()
-            return plain(self, *args)  # type: ignore[arg-type]
+            return plain(self, *args)
 
         monkeypatch.setattr(wires.Wires, "_connect_to", connect_to)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"

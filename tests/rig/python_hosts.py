@@ -33,13 +33,13 @@ def other_python() -> Path:
 
 
 def _candidates() -> Iterator[Path]:
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    roots = [Path(run_tool("pyenv", "root").strip()) / "versions"] if shutil.which("pyenv") else []
     managed = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or Path.home() / ".local/share/uv/python")
     for minor in range(19, 10, -1):
         name = f"python3.{minor}"
         if (found := shutil.which(name)) is not None:
             yield Path(found)
-        for home in (pyenv / "versions", managed):
+        for home in (*roots, managed):
             yield from sorted(home.glob(f"*/bin/{name}"))
 
 

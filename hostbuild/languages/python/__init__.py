@@ -5,7 +5,7 @@
 `indexes`, `configuration`, `uv`, `session`, `tomltext`                              the tool that resolves
 `locking`, `lockfile`, `further`, `staleness`                       one lock for all targets
 `selection`, `values`                                               one wheel a package and target
-`building`, `sources`, `compilers`                                  source to a pure wheel
+`source_wheels`, `building`, `sources`, `compilers`                 source to a pure wheel
 `pythons`, `compiling`, `bytecode`                                  --compile: bytecode of what is installed
 `missing`, `tagnames`, `availability`                               what has no wheel, and what can be done
 `checking`                                                          what an image would lack

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import DependenciesError, HostbuildError, StoreError
 from hostbuild.languages.python.indexes import resolving_variables
+from hostbuild.languages.python.source_wheels import SourceWheels
 from hostbuild.languages.python.values import Archive
 from hostbuild.model import Event
 
@@ -84,6 +85,9 @@ class Resolver:
         self._targets = tuple(targets)
         self._workshop = workshop
         self._digest_file = digest_file
+        self._source = SourceWheels(
+            asked.environment, workshop, digest_file, inputs=self.inputs, credentials=self.credentials
+        )
         self._local: dict[str, str] = {}
 
     def resolve(self) -> Resolution:
@@ -171,7 +175,7 @@ class Resolver:
                 return None
         except (OSError, HostbuildError):
             return None
-        if any(self._workshop.recall(_OF_ARCHIVE, each) is None for each in known["built"]):
+        if not all(self._source.has_archive(each) for each in known["built"]):
             return None
         wheels = tuple(tuple(Archive(*wheel) for wheel in target) for target in known["targets"])
         local = [LocalBuild(*each) for each in known["local"]]
@@ -262,14 +266,9 @@ class Resolver:
             if sdist is None or not _is_worth_building(each):
                 missing.append(each)
                 continue
-            inputs = {
-                "sha256": sdist.sha256,
-                "name": each.name,
-                "version": each.version,
-                **self._build_inputs(each.name),
-            }
+            inputs = self._source.archive_inputs(sdist)
             try:
-                wheel = self._wheel_of_archive(sdist, inputs)
+                wheel = self._source.of_archive(sdist, inputs)
             except DependenciesError as error:
                 note = "\n".join(part for part in (error.what, error.why, error.detail) if part)
                 missing.append(replace(each, note=note))
@@ -277,49 +276,6 @@ class Resolver:
             built.append(inputs)
             wheels += [(gap.platform, wheel) for gap in each.gaps]
         return wheels, built, missing
-
-    def _build_inputs(self, name: str) -> dict[str, Any]:
-        """What decides a wheel that is built, beside its source."""
-        from hostbuild.languages.python import building
-
-        return {
-            "recipe": [RECIPE, building.RECIPE],
-            "variables": building.build_variables(name, self._asked.environment),
-        }
-
-    def _wheel_of_archive(self, sdist: Archive, inputs: dict[str, Any]) -> Archive:
-        from hostbuild.languages.python.building import build_wheel
-
-        workshop = self._workshop
-        if workshop.recall(_OF_ARCHIVE, inputs) is None:
-            workshop.fetch([sdist.source()], self.credentials())
-            digest = f"sha256:{sdist.sha256}"
-
-            def make() -> str:
-                workshop.emit(Event("info", f"building a wheel of {sdist.filename}"))
-                source = os.path.join(work, sdist.filename)
-                os.symlink(workshop.path(digest), source)
-                return build_wheel(
-                    source,
-                    name=sdist.name,
-                    version=sdist.version,
-                    environment=self._asked.environment,
-                    work=work,
-                    run=workshop.run,
-                    offline=workshop.offline,
-                    inputs=self.inputs(),
-                )
-
-            with workshop.scratch() as work:
-                kept = workshop.keep(_OF_ARCHIVE, inputs, make)
-        else:
-            kept = workshop.keep(_OF_ARCHIVE, inputs, lambda: "")
-        return self._kept_wheel(sdist.name, sdist.version, kept)
-
-    def _kept_wheel(self, name: str, version: str, kept: Mapping[str, Any]) -> Archive:
-        digest = str(kept["digest"])
-        path = self._workshop.path(digest)
-        return Archive(name, version, kept["name"], "", path, digest.partition(":")[2], kept["size"])
 
     def _missing_error(self, missing: Sequence[Missing], inputs: Inputs) -> HostbuildError:
         from hostbuild.languages.python.availability import look_up
@@ -348,45 +304,14 @@ class Resolver:
         """Add the wheels of the directories, which are built where their files changed."""
         added = []
         for each in local:
-            wheel, read = self._wheel_of_directory(each)
+            wheel, read = self._source.of_directory(each)
             added.append(wheel)
             files |= {os.path.join(each.path, path): digest for path, digest in read}
         labelled = {self._label(path): digest for path, digest in files.items()}
         return Resolution(wheels, labelled, tuple(warnings), tuple(added))
 
-    def _wheel_of_directory(self, local: LocalBuild) -> tuple[Archive, tuple[tuple[str, str], ...]]:
-        from hostbuild.languages.python.building import build_wheel, source_files
-
-        read = source_files(local.path, self._digest_file)
-        inputs = {
-            "name": local.name,
-            "subdirectory": local.subdirectory,
-            "files": [list(each) for each in read],
-            **self._build_inputs(local.name),
-        }
-
-        def make() -> str:
-            self._workshop.emit(Event("info", f"building the wheel of {local.name}"))
-            return build_wheel(
-                local.path,
-                name=local.name,
-                environment=self._asked.environment,
-                work=work,
-                run=self._workshop.run,
-                offline=self._workshop.offline,
-                subdirectory=local.subdirectory,
-                files=read,
-                inputs=self.inputs(),
-            )
-
-        with self._workshop.scratch() as work:
-            kept = self._workshop.keep("the wheel of a directory", inputs, make)
-        version = str(kept["name"]).split("-")[1]
-        return self._kept_wheel(local.name, version, kept), read
-
 
 _QUICK = "which wheels are needed"
-_OF_ARCHIVE = "the wheel of a source archive"
 
 
 def _is_worth_building(missing: Missing) -> bool:

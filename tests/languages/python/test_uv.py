@@ -41,7 +41,7 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_order_of_the_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named, in_path = tool(tmp_path / "my-uv"), tool(tmp_path / "bin" / "uv")
     package = types.ModuleType("uv")
-    package.find_uv_bin = lambda: "/packaged/uv"  # type: ignore[attr-defined]
+    monkeypatch.setattr(package, "find_uv_bin", lambda: "/packaged/uv", raising=False)
     monkeypatch.setitem(sys.modules, "uv", package)
     path = str(in_path.parent)
     assert find_uv({"HOSTBUILD_UV": str(named), "PATH": path}) == str(named)
