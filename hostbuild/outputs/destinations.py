@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from hostbuild.descriptors import descriptor_of, why_not_writable
 from hostbuild.errors import StoreError, UsageError
 from hostbuild.model import Output
+from hostbuild.points import reach
 from hostbuild.store.failures import Explaining
-from hostbuild.store.points import reach
 from hostbuild.store.publish import is_replaceable, stage_beside
 from hostbuild.store.syncing import sync_directory
 

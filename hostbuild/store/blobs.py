@@ -15,8 +15,8 @@ from typing import BinaryIO, Self
 
 from hostbuild.errors import CorruptBlobError, StoreError
 from hostbuild.oci.digest import Digest
+from hostbuild.points import reach
 from hostbuild.store.failures import Explaining, explain_os_error
-from hostbuild.store.points import reach
 from hostbuild.store.syncing import begin_writing_back, sync_directory
 from hostbuild.store.tempfiles import TempFile
 

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from hostbuild.errors import BuildInProgressError, WaitTimeoutError
+from hostbuild.points import reach
 from hostbuild.store.failures import Explaining
 from hostbuild.store.last import named_build, set_last, touch_last
 from hostbuild.store.locks import POLL_INTERVAL, lock_descriptor, try_hold
 from hostbuild.store.places import Places
-from hostbuild.store.points import reach
 from hostbuild.store.record import why_incomplete
 
 if TYPE_CHECKING:

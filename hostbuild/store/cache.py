@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import InvalidDigestError, StoreError
 from hostbuild.oci.digest import Digest
+from hostbuild.points import reach
 from hostbuild.store.blobs import BlobStore
 from hostbuild.store.failures import Explaining, explain_os_error
 from hostbuild.store.keys import KeyStore
 from hostbuild.store.locks import hold, stripe
-from hostbuild.store.points import reach
 from hostbuild.store.syncing import read_small, replace_file
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import os
 import re
 from typing import Any
 
+from hostbuild.points import reach
 from hostbuild.store.blobs import make_directories
 from hostbuild.store.failures import Explaining
-from hostbuild.store.points import reach
 from hostbuild.store.syncing import read_small
 from hostbuild.store.tempfiles import TempFile
 

@@ -20,10 +20,10 @@ import json
 import os
 
 from hostbuild.errors import StoreError
+from hostbuild.points import reach
 from hostbuild.store.failures import Explaining
 from hostbuild.store.locks import remove_file
 from hostbuild.store.places import BUILD_ID, Places, number_of, read_json
-from hostbuild.store.points import reach
 from hostbuild.store.record import is_foreign, why_incomplete
 from hostbuild.store.syncing import replace_file, swap_link
 

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from hostbuild.errors import CorruptBlobError, StoreError
 from hostbuild.oci.digest import Digest
+from hostbuild.points import reach
 from hostbuild.store.blobs import BLOB_MODE
 from hostbuild.store.copying import copy_file, link_or_copy
 from hostbuild.store.failures import Explaining
-from hostbuild.store.points import reach
 from hostbuild.store.syncing import sync_directory, write_new_file
 
 #: image-spec, image-layout.md, "oci-layout file".

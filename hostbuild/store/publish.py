@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from hostbuild.errors import StoreError
+from hostbuild.points import reach
 from hostbuild.store.failures import Explaining
 from hostbuild.store.locks import is_held, lock_new_file
-from hostbuild.store.points import reach
 from hostbuild.store.syncing import read_small, sync_directory
 from hostbuild.store.trees import remove_tree
 

@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from hostbuild.oci.digest import Digest
+from hostbuild.points import reach
 from hostbuild.store.failures import Explaining
 from hostbuild.store.last import set_last
 from hostbuild.store.locks import Held, is_held, lock_new_file, remove_file
 from hostbuild.store.places import Places
-from hostbuild.store.points import reach
 from hostbuild.store.publish import exchange_names
 from hostbuild.store.record import why_incomplete, write_record
 from hostbuild.store.syncing import sync_directory, temporary_name, write_new_file

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hostbuild.points import reach
 from hostbuild.store.failures import Explaining
 from hostbuild.store.last import named_build, settle
 from hostbuild.store.locks import is_held, lock_descriptor, remove_file
 from hostbuild.store.places import BUILD_ID, UNNAMED_STAGED, Places, list_names, read_json
-from hostbuild.store.points import reach
 from hostbuild.store.record import is_foreign, why_incomplete
 from hostbuild.store.report import CleanReport, Removal
 from hostbuild.store.staging import pid_link_is_live

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
+from hostbuild.points import reach
 from hostbuild.store.failures import Explaining
 from hostbuild.store.locks import remove_file
-from hostbuild.store.points import reach
 
 
 def sync_directory(directory: str) -> None:

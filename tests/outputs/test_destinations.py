@@ -242,7 +242,7 @@ def test_a_disk_that_refuses_leaves_the_older_file(
 KILLED = """
 import os, signal, sys
 from hostbuild.outputs.destinations import file_at
-from hostbuild.store.points import set_hook
+from hostbuild.points import set_hook
 
 def die(name):
     if name == "output-before-rename":

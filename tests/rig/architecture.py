@@ -14,7 +14,7 @@ from pathlib import Path
 #: Rooms from the bottom up. A room imports rooms of earlier tiers only, never its neighbours in one tier.
 #: `hostbuild` is the package's own `__init__`, the library's front door.
 TIERS: tuple[tuple[str, ...], ...] = (
-    ("crew", "errors", "version", "redact", "descriptors", "reading"),
+    ("crew", "errors", "version", "redact", "descriptors", "reading", "points"),
     ("model", "oci"),
     ("plan",),
     ("http", "process"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.points import set_hook
 from hostbuild.store.cache import Cache
-from hostbuild.store.points import set_hook
 
 
 @pytest.fixture(autouse=True)

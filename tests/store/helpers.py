@@ -123,7 +123,7 @@ BEGIN = """
 import os, sys
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
-from hostbuild.store.points import set_hook
+from hostbuild.points import set_hook
 from tests.store.helpers import fill
 root, cache, build_id, point = sys.argv[1:]
 set_hook(lambda name: os.kill(os.getpid(), 9) if name == point else None)

@@ -11,10 +11,10 @@ import pytest
 
 from hostbuild.errors import CorruptBlobError, StoreError
 from hostbuild.oci.digest import Digest
+from hostbuild.points import set_hook
 from hostbuild.store import blobs as blobs_module
 from hostbuild.store import locks, tempfiles
 from hostbuild.store.cache import Cache
-from hostbuild.store.points import set_hook
 from tests.store.helpers import FaultyOs, failing, kill, start, tree, wait_for_line
 
 DATA = b"some bytes"
@@ -161,7 +161,7 @@ def test_a_kill_at_each_point_leaves_a_whole_blob_or_none(cache: Cache, name: st
     code = """
 import os, sys
 from hostbuild.store.cache import Cache
-from hostbuild.store.points import set_hook
+from hostbuild.points import set_hook
 set_hook(lambda name: os.kill(os.getpid(), 9) if name == sys.argv[2] else None)
 Cache(sys.argv[1]).blobs.put(b"some bytes")
 """

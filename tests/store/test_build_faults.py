@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import StoreError
+from hostbuild.points import set_hook
 from hostbuild.store import locks, staging, syncing
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
-from hostbuild.store.points import set_hook
 from tests.store.helpers import (
     BEGIN,
     IDENTITY,

@@ -9,9 +9,9 @@ import pytest
 
 from hostbuild.errors import StoreError, WaitTimeoutError
 from hostbuild.oci.digest import Digest
+from hostbuild.points import set_hook
 from hostbuild.store.cache import Cache
 from hostbuild.store.locks import hold, is_held, stripe
-from hostbuild.store.points import set_hook
 from tests.store.helpers import finish, kill, start, tree
 
 KEY = "ab" * 32
@@ -149,7 +149,7 @@ def test_processes_that_need_one_key_make_it_once(cache: Cache, tmp_path: Path) 
 def test_a_killed_maker_is_followed_by_the_next(cache: Cache, tmp_path: Path, name: str) -> None:
     code = PRODUCE.replace(
         "cache = Cache",
-        "import os\nfrom hostbuild.store.points import set_hook\n"
+        "import os\nfrom hostbuild.points import set_hook\n"
         f"set_hook(lambda name: os.kill(os.getpid(), 9) if name == {name!r} else None)\ncache = Cache",
     )
     process = start(code, cache.root, tmp_path / "log")

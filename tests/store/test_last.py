@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import StoreError
+from hostbuild.points import set_hook
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
-from hostbuild.store.points import set_hook
 from hostbuild.store.trees import remove_tree
 from tests.store.helpers import IDENTITY, build_id, fill, make_build, start, tree, wait_for_line
 

@@ -10,11 +10,11 @@ import pytest
 
 from hostbuild.errors import CorruptBlobError, StoreError
 from hostbuild.oci.digest import Digest
+from hostbuild.points import set_hook
 from hostbuild.store import copying
 from hostbuild.store.cache import Cache
 from hostbuild.store.copying import copy_file, link_or_copy
 from hostbuild.store.layout import write_layout
-from hostbuild.store.points import set_hook
 from tests.store.helpers import FaultyOs, blobs_of, failing, index_of, tree
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import StoreError
+from hostbuild.points import set_hook
 from hostbuild.store import publish
 from hostbuild.store.layout import LAYOUT_MARKER
-from hostbuild.store.points import set_hook
 from hostbuild.store.publish import publish_directory, stage_beside
 from tests.store.helpers import kill, start, tree, wait_for_line
 
@@ -172,7 +172,7 @@ for number in range(20):
 PUBLISH = """
 import os, sys
 from pathlib import Path
-from hostbuild.store.points import set_hook
+from hostbuild.points import set_hook
 from hostbuild.store.publish import publish_directory, stage_beside
 set_hook(lambda name: os.kill(os.getpid(), 9) if name == sys.argv[2] else None)
 with stage_beside(sys.argv[1]) as staged:

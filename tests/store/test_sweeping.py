@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from hostbuild.points import set_hook
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
-from hostbuild.store.points import set_hook
 from tests.store.helpers import (
     IDENTITY,
     build_id,
@@ -183,7 +183,7 @@ def test_a_killed_cleaner_is_followed_by_the_next(builds: BuildDir, cache: Cache
     code = """
 import os, sys
 from hostbuild.store.builds import BuildDir
-from hostbuild.store.points import set_hook
+from hostbuild.points import set_hook
 set_hook(lambda name: os.kill(os.getpid(), 9) if name == sys.argv[2] else None)
 BuildDir(sys.argv[1]).clean(lambda identity: True, keep=1)
 """

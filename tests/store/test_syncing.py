@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import StoreError
-from hostbuild.store.points import set_hook
+from hostbuild.points import set_hook
 from hostbuild.store.syncing import read_small, replace_file, swap_link, write_new_file
 from hostbuild.store.trees import remove_tree, tree_size
 from tests.store.helpers import start, tree, wait_for_line

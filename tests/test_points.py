@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import hostbuild
-from hostbuild.store import points
+from hostbuild import points
 
 HERE = Path(__file__).parent
 
@@ -27,7 +27,7 @@ def test_each_point_is_described_and_reached_at_one_place() -> None:
 
 def test_each_point_has_a_test() -> None:
     tests = "\n".join(
-        path.read_text() for path in HERE.parent.rglob("test_*.py") if path.name != Path(__file__).name
+        path.read_text() for path in HERE.rglob("test_*.py") if path.name != Path(__file__).name
     )
     missing = [name for name in points.POINTS if not re.search(rf'"{name}"', tests)]
     assert missing == []
