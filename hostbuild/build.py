@@ -19,7 +19,8 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, BinaryIO
 
 from hostbuild.bases import Network
-from hostbuild.errors import UsageError
+from hostbuild.errors import CorruptBlobError, UsageError
+from hostbuild.healing import drop_damaged, healing
 from hostbuild.model import BuildRequest, BuildResult, Event, EventCallback, PlatformResult, ignore_event
 from hostbuild.observer import Observer
 from hostbuild.oci.digest import Digest
@@ -27,6 +28,7 @@ from hostbuild.project import BuildSubject
 from hostbuild.record import read_record, result_of
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
+from hostbuild.store.seals import open_seal
 
 if TYPE_CHECKING:
     from hostbuild.explaining import Explanation
@@ -43,11 +45,9 @@ def build(
     Raises HostbuildError in one of its kinds. Whatever is raised, no process and nothing half-made is
     left behind, and `last` names what it named before.
     """
-    cache = Cache(request.cache_dir)
-    with Network(request.access, on_event) as network:
-        observer = Observer(request, cache, network, meanwhile=load_ahead)
-        subject = observer.study()
-        builds = BuildDir(_build_directory(request, subject.root))
+    with Cache(request.cache_dir) as cache, Network(request.access, on_event) as network:
+        observer, subject = healing(cache, on_event, lambda: study(request, cache, network))
+        builds = BuildDir(_build_directory(request, subject.root), open_seal(cache.root))
         if request.outputs:
             from hostbuild.outputs import check_destinations
 
@@ -59,9 +59,33 @@ def build(
             for warning in subject.warnings:
                 on_event(Event("warning", warning))
             on_event(Event("info", f"{subject.references[0].familiar} is up to date"))
+            if builds.has_leftovers():
+                from hostbuild.housekeeping import clean_after_the_dead
+
+                clean_after_the_dead(builds, request.keep_builds, on_event)
         if request.outputs:
-            hand_out(result, subject, builds, cache, network, stdout=stdout)
+            try:
+                hand_out(result, subject, builds, cache, network, stdout=stdout)
+            except CorruptBlobError as error:
+                drop_damaged(cache, error, on_event, blobs_in(result))
+                result = make_complete(subject, builds, cache, observer, network, anew=True)
+                if any(output.destination == "-" for output in request.outputs):
+                    raise  # a stream cannot be taken back; the next run hands out what is good now
+                hand_out(result, subject, builds, cache, network, stdout=stdout)
     return result
+
+
+def blobs_in(result: BuildResult) -> list[tuple[Digest, int]]:
+    """All blobs of the image, with their sizes in bytes."""
+    from hostbuild.outputs import blobs_of
+
+    return list(blobs_of(result.platforms, result.index_digest, result.index_size))
+
+
+def study(request: BuildRequest, cache: Cache, network: Network) -> tuple[Observer, BuildSubject]:
+    """Steps 1 and 2: who looks at the project, and what it saw."""
+    observer = Observer(request, cache, network, meanwhile=load_ahead)
+    return observer, observer.study()
 
 
 def load_ahead() -> None:
@@ -78,13 +102,13 @@ def explain(request: BuildRequest, on_event: EventCallback = ignore_event) -> Ex
     """What `build` would make of `request`, and why; nothing is made. Raises what `build` raises early."""
     from hostbuild.explaining import explain_subject
 
-    cache = Cache(request.cache_dir)
-    with Network(request.access, on_event) as network:
-        subject = Observer(request, cache, network, writes=False).study()
-    builds = BuildDir(_build_directory(request, subject.root))
-    complete = not request.no_cache and builds.find(subject.plan.build_id) is not None
-    found = complete or find_sparse(subject, builds) is not None
-    return explain_subject(subject, builds, cache, up_to_date=found)
+    with Cache(request.cache_dir) as cache:
+        with Network(request.access, on_event) as network:
+            subject = Observer(request, cache, network, writes=False).study()
+        builds = BuildDir(_build_directory(request, subject.root), open_seal(cache.root))
+        complete = not request.no_cache and builds.find(subject.plan.build_id) is not None
+        found = complete or find_sparse(subject, builds) is not None
+        return explain_subject(subject, builds, cache, up_to_date=found)
 
 
 def hand_out(
@@ -140,14 +164,24 @@ def find_sparse(subject: BuildSubject, builds: BuildDir) -> BuildResult | None:
 
 
 def make_complete(
-    subject: BuildSubject, builds: BuildDir, cache: Cache, observer: Observer, network: Network
+    subject: BuildSubject,
+    builds: BuildDir,
+    cache: Cache,
+    observer: Observer,
+    network: Network,
+    *,
+    anew: bool = False,
 ) -> BuildResult:
-    """Make the build, or wait for whoever makes it and take that. Raises BuildInProgressError and others."""
+    """Make the build, or wait for whoever makes it and take that; `anew`: replace what is there.
+
+    Raises BuildInProgressError and others.
+    """
     # Imported here: a build with nothing to do must end before these would be loaded.
     from hostbuild.housekeeping import (
         builder_record,
         clean_builds,
         drop_leftovers,
+        keep_within_budget,
         orphans_ended,
         waiting_event,
     )
@@ -156,6 +190,7 @@ def make_complete(
 
     request, started = subject.request, time.time()
     on_event = network.on_event
+    cache.claims.begin()  # before the workers', so that what they find or make stays when they end
     below = look_below(subject, cache, network)
     if subject.push_targets:
         from hostbuild.pushing import check_targets
@@ -164,12 +199,12 @@ def make_complete(
     build_id = subject.sparse_id if below.sparse else subject.plan.build_id
     with builds.begin(
         build_id,
-        builder_record(subject.root),
+        builder_record(subject.root, subject.platforms),
         wait=request.wait_timeout if request.wait else 0,
         on_wait=lambda owner: on_event(waiting_event(owner)),
     ) as staging:
         # Who was waited for made it.
-        if (result := find_complete(subject, builds) or find_sparse(subject, builds)) is not None:
+        if not anew and (result := find_complete(subject, builds) or find_sparse(subject, builds)):
             return result
         with log_beside(builds, build_id, on_event) as tell, orphans_ended(tell):
             for warning in subject.warnings:
@@ -181,15 +216,21 @@ def make_complete(
             tell(Event("info", subject.inspection.summary))
             if not subject.base.is_scratch:
                 tell(Event("info", _about_base(subject, sparse=below.sparse)))
-            try:
-                images = make_images(subject, below, cache, staging, network=network, tell=tell)
-            finally:
-                drop_leftovers(cache, tell)
-            observer.refuse_changes(subject)
-            directory = publish(subject, images, cache, staging, started)
+
+            def make() -> tuple[tuple[PlatformResult, ...], str]:
+                staging.start_over()
+                try:
+                    images = make_images(subject, below, cache, staging, network=network, tell=tell)
+                finally:
+                    drop_leftovers(cache, tell)
+                observer.refuse_changes(subject)
+                return images, publish(subject, images, cache, staging, started)
+
+            images, directory = healing(cache, tell, make)
             seconds = time.time() - started
             tell(Event("info", f"built {_count(images)} in {seconds:.1f} s, build {build_id[:12]}"))
             clean_builds(builds, request.keep_builds, tell)
+            keep_within_budget(cache, request, tell)
     return result_of(directory, read_record(directory), subject, "built")
 
 

@@ -14,7 +14,6 @@ def check(request: BuildRequest, on_event: EventCallback = ignore_event) -> Repo
 
     Raises HostbuildError in one of its kinds where that cannot be found out.
     """
-    cache = Cache(request.cache_dir)
-    with Network(request.access, on_event) as network:
+    with Cache(request.cache_dir) as cache, Network(request.access, on_event) as network:
         seen = Observer(request, cache, network, writes=False).look()
         return seen.language.check(seen.project)

@@ -71,7 +71,9 @@ def explain_subject(
         base=f"{subject.base} ({subject.base.how})" if subject.base.how else str(subject.base),
         layers=tuple(
             LayerExplanation(
-                plan.name, plan.platform, made=request.no_cache or cache.recorded(plan.key) is None
+                plan.name,
+                plan.platform,
+                made=request.no_cache or cache.recorded(plan.key, claim=False) is None,
             )
             for plan in subject.plan.layers
         ),

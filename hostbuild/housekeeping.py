@@ -5,26 +5,37 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import HostbuildError, InvalidDocumentError
-from hostbuild.model import Event, EventCallback
+from hostbuild.model import BuildRequest, Event, EventCallback
 from hostbuild.process.liveness import Identity, Marked, end_orphans, state_of
 from hostbuild.store.builds import BuildDir
 from hostbuild.store.cache import Cache
 from hostbuild.store.locks import is_held
 from hostbuild.store.report import CleanReport, Removal
 
+if TYPE_CHECKING:
+    from hostbuild.store.pruning import Goals
+
+#: Bytes that the cache may use: some ten large Python images with all they stand on (wheels of a GPU stack
+#: are 3 GB), and no more than a laptop's disk can spare.
+DEFAULT_MAX_USED = 20 << 30
+#: Bytes of its disk that are to stay free, and at most which share of a small disk: below it the next build
+#: would fail half-way.
+DEFAULT_MIN_FREE = 1 << 30
+_SHARE = 20
 #: Seconds that a build waits at its end for the search for orphans.
 _ORPHANS_WAIT = 10.0
 
 
-def builder_record(root: str) -> dict[str, Any]:
-    """Who makes a build, for the record beside its lock: this process, since when, and of what."""
+def builder_record(root: str, platforms: Iterable[object] = ()) -> dict[str, Any]:
+    """Who makes a build, for the record beside its lock: this process, since when, of what, for what."""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {**Identity.current().to_json(), "since": since, "source": root}
+    names = [str(platform) for platform in platforms]
+    return {**Identity.current().to_json(), "since": since, "source": root, "platforms": names}
 
 
 def waiting_event(owner: Mapping[str, Any] | None) -> Event:
@@ -49,6 +60,12 @@ def ran_here(record: Mapping[str, Any]) -> bool | None:
     return None
 
 
+def clean_after_the_dead(builds: BuildDir, keep: int, tell: EventCallback) -> None:
+    """What a build does that makes something, for one that has nothing to do; a fault here is a warning."""
+    with orphans_ended(tell):
+        clean_builds(builds, keep, tell)
+
+
 def clean_builds(builds: BuildDir, keep: int, tell: EventCallback) -> CleanReport:
     """Remove what dead builders left and complete builds beyond the newest; a fault here is a warning."""
     try:
@@ -59,8 +76,11 @@ def clean_builds(builds: BuildDir, keep: int, tell: EventCallback) -> CleanRepor
 
 
 def clean_cache(cache: Cache, *, dry_run: bool = False) -> tuple[Removal, ...]:
-    """Remove temp files that writers who died left in the cache. Raises StoreError."""
-    return cache.clean_temp(_writes, dry_run=dry_run)
+    """Remove temp files and claims that processes who died left in the cache. Raises StoreError."""
+    from hostbuild.store.claims import remove_dead_claims
+
+    dead = remove_dead_claims(cache.claims.directory, dry_run=dry_run)
+    return (*cache.clean_temp(_writes, dry_run=dry_run), *dead)
 
 
 def drop_leftovers(cache: Cache, tell: EventCallback) -> None:
@@ -69,6 +89,38 @@ def drop_leftovers(cache: Cache, tell: EventCallback) -> None:
         clean_cache(cache)
     except HostbuildError as error:
         tell(Event("warning", f"the cache was not cleaned: {error}"))
+
+
+def keep_within_budget(cache: Cache, request: BuildRequest, tell: EventCallback) -> None:
+    """Prune the cache by its budget where that is due; what went is told, and a fault is a warning."""
+    from hostbuild.store.pruning import prune_if_due
+
+    goals = goals_of(request.cache_max_used_space, request.cache_min_free_space, cache.root)
+    try:
+        report = prune_if_due(cache, goals)
+    except (HostbuildError, OSError) as error:
+        tell(Event("warning", f"the cache was not pruned: {error}"))
+        return
+    blobs = [each for each in report.removed if each.kind == "blob"] if report else []
+    if report and blobs:
+        count = "1 blob" if len(blobs) == 1 else f"{len(blobs)} blobs"
+        tell(
+            Event(
+                "info",
+                f"the cache was pruned: {count} not used for longest, {report.size} bytes",
+                data={"step": "prune", "blobs": len(blobs), "size": report.size, "freed": report.freed},
+            )
+        )
+
+
+def goals_of(max_used: int | None, min_free: int | None, directory: str) -> Goals:
+    """The budget of the cache in `directory`; None means the default, 0 no bound."""
+    from hostbuild.store.inventory import disk_size
+    from hostbuild.store.pruning import Goals
+
+    if min_free is None:
+        min_free = min(DEFAULT_MIN_FREE, disk_size(directory) // _SHARE)
+    return Goals(DEFAULT_MAX_USED if max_used is None else max_used, min_free)
 
 
 def _writes(owner: str) -> bool | None:

@@ -14,6 +14,7 @@ from hostbuild.bases.layers import missing_layers
 from hostbuild.errors import BuildTimeoutError, UsageError
 from hostbuild.jobs import Making, PlatformTask, SharedTask, layer_event, summaries, write_tree
 from hostbuild.languages.base import PlatformJob, Tree, TreeJob, TreePlan
+from hostbuild.layer import compression_of
 from hostbuild.model import Event, EventCallback, LayerSummary, Pairs, PlatformResult
 from hostbuild.oci.annotations import Annotations
 from hostbuild.oci.compose import DEFAULT_PATH, ImageSpec, check_spec, compose_index
@@ -28,6 +29,7 @@ from hostbuild.process.supervisor import LocalExecutor
 from hostbuild.project import BuildSubject, working_dir
 from hostbuild.shipping import HOME, SharedLayer
 from hostbuild.store.cache import Cache
+from hostbuild.store.holders import Holder
 from hostbuild.store.staging import Staging
 
 
@@ -138,6 +140,7 @@ def _language_layers(
 
 
 def _job(tree: TreePlan, subject: BuildSubject, staging: Staging) -> TreeJob:
+    looked_at = subject.inspection.looked_at
     return TreeJob(
         tree=tree.name,
         root=subject.root,
@@ -146,6 +149,8 @@ def _job(tree: TreePlan, subject: BuildSubject, staging: Staging) -> TreeJob:
         tools=subject.inspection.tools,
         environment=subject.inspection.environment,
         parallelism=processors(),
+        inputs=subject.inspection.inputs if looked_at else (),
+        looked_at=looked_at,
     )
 
 
@@ -157,6 +162,8 @@ def _making(subject: BuildSubject, *, threads: int) -> Making:
         threads=threads,
         anew=request.no_cache,
         tell_entries=request.log_entries,
+        holder=Holder(os.getpid(), subject.root),
+        compression=compression_of(request.compression, request.compression_level),
     )
 
 
@@ -210,16 +217,12 @@ def _shared_layer(
     value, made = cache.produce(
         shared.plan.key,
         lambda: {
-            "layers": [
-                write_tree(
-                    cache, tree, threads=processors(), notify=tell_entry, anew=subject.request.no_cache
-                )
-            ]
+            "layers": [write_tree(cache, tree, _making(subject, threads=processors()), tell_entry)],
         },
         anew=subject.request.no_cache,
-        on_wait=lambda: tell(
-            Event("waiting", f"waiting for another build that writes the layer {shared.plan.name}")
-        ),
+        what=f"writes the layer {shared.plan.name}",
+        on_wait=lambda wait: tell(Event("waiting", wait.text, data={"pid": wait.pid})),
+        timeout=_remaining(deadline),
     )
     layers = summaries(value, name=shared.plan.name, key=shared.plan.key, why="made" if made else "cached")
     size = sum(layer.size for layer in layers)

@@ -18,7 +18,7 @@ from hostbuild.bases.layers import BaseLayers, missing_layers
 from hostbuild.errors import CorruptBlobError
 from hostbuild.languages import get
 from hostbuild.languages.base import Finished, PlatformJob, Tree, TreeJob
-from hostbuild.layer import write_layer
+from hostbuild.layer import GZIP, Compression, write_layer
 from hostbuild.model import (
     DEFAULT_ACCESS,
     Access,
@@ -34,13 +34,15 @@ from hostbuild.oci.digest import Digest
 from hostbuild.oci.media_types import translate
 from hostbuild.plan import LayerPlan
 from hostbuild.process.executor import WorkerContext
+from hostbuild.source import is_unchanged
 from hostbuild.store.cache import Cache
+from hostbuild.store.holders import Holder
 
 
 @dataclass(frozen=True)
 class Making:
     """How layers are made: `threads` compress; `anew` ignores what the cache holds; `tell_entries` asks for
-    an event for each file.
+    an event for each file. `holder` is told to those who wait for what is made.
     """
 
     language: str
@@ -48,6 +50,8 @@ class Making:
     threads: int = 1
     anew: bool = False
     tell_entries: bool = False
+    holder: Holder | None = None
+    compression: Compression = GZIP
 
 
 @dataclass(frozen=True)
@@ -107,14 +111,14 @@ def build_platform(task: PlatformTask, context: WorkerContext) -> PlatformResult
 
     Raises what the language raises, StoreError, SourceChangedError, and the errors of registries.
     """
-    cache = Cache(task.making.cache_dir)
-    with _base_fetched(task, cache, context):
-        own = platform_layers(task, cache, context)
-    layers = (*task.below, *own, *task.above)
-    spec = replace(task.spec, layers=tuple(layer_ref(layer) for layer in layers))
-    image = compose_image(spec, task.base_image.image() if task.base_image else None)
-    for data in (image.config, image.manifest):
-        cache.blobs.put(data)
+    with Cache(task.making.cache_dir, holder=task.making.holder) as cache:
+        with _base_fetched(task, cache, context):
+            own = platform_layers(task, cache, context)
+        layers = (*task.below, *own, *task.above)
+        spec = replace(task.spec, layers=tuple(layer_ref(layer) for layer in layers))
+        image = compose_image(spec, task.base_image.image() if task.base_image else None)
+        for data in (image.config, image.manifest):
+            cache.blobs.put(data)
     platform = image.manifest_descriptor.platform or spec.platform
     return PlatformResult(
         platform=str(spec.platform),
@@ -170,10 +174,11 @@ def build_shared(task: SharedTask, context: WorkerContext) -> tuple[LayerSummary
 
     Raises what the language raises, and StoreError.
     """
-    cache = Cache(task.making.cache_dir)
-    language = get(task.making.language)
-    make_tree = partial(language.shared_tree, task.job, _TreeContext(context, cache))
-    return _language_layer(LayerPlan(task.job.tree, task.key), make_tree, task.making, cache, context)
+    with Cache(task.making.cache_dir, holder=task.making.holder) as cache:
+        language = get(task.making.language)
+        make_tree = partial(language.shared_tree, task.job, _TreeContext(context, cache))
+        plan = LayerPlan(task.job.tree, task.key)
+        return _language_layer(plan, task.job, make_tree, making=task.making, cache=cache, context=context)
 
 
 def platform_layers(task: PlatformTask, cache: Cache, context: WorkerContext) -> tuple[LayerSummary, ...]:
@@ -184,13 +189,23 @@ def platform_layers(task: PlatformTask, cache: Cache, context: WorkerContext) ->
     for key, job in zip(task.keys, task.jobs, strict=True):
         make_tree = partial(language.platform_tree, job, tree_context)
         plan = LayerPlan(job.tree, key, task.platform)
-        found += _language_layer(plan, make_tree, task.making, cache, context)
+        found += _language_layer(plan, job, make_tree, making=task.making, cache=cache, context=context)
     return tuple(found)
+
+
+class _UnsettledError(Exception):
+    """The source changed while a tool read it: `value` is nothing to be recorded under the key."""
+
+    def __init__(self, value: dict[str, Any]) -> None:
+        super().__init__("the source changed")
+        self.value = value
 
 
 def _language_layer(
     plan: LayerPlan,
+    job: TreeJob,
     make_tree: Callable[[], Tree],
+    *,
     making: Making,
     cache: Cache,
     context: WorkerContext,
@@ -205,21 +220,21 @@ def _language_layer(
         tree = make_tree()
         notify = context.emit if making.tell_entries else None
         trees = [tree] if tree.entries else []
-        return {
-            "layers": [
-                write_tree(cache, each, threads=making.threads, notify=notify, anew=making.anew)
-                for each in trees
-            ]
-        }
+        value = {"layers": [write_tree(cache, each, making, notify) for each in trees]}
+        if job.looked_at and not is_unchanged(job.root, job.inputs, job.looked_at):
+            raise _UnsettledError(value)  # the build looks once more at its end
+        return value
 
-    value, made = cache.produce(
-        key,
-        make,
-        anew=making.anew,
-        on_wait=lambda: context.emit(
-            Event("waiting", f"waiting for another build that makes the layer {name}", platform)
-        ),
-    )
+    try:
+        value, made = cache.produce(
+            key,
+            make,
+            anew=making.anew,
+            what=f"makes the layer {name}",
+            on_wait=lambda wait: context.emit(Event("waiting", wait.text, platform, {"pid": wait.pid})),
+        )
+    except _UnsettledError as unsettled:
+        value, made = unsettled.value, True
     layers = summaries(value, name=name, key=key, why="made" if made else "cached")
     if layers:
         size = sum(layer.size for layer in layers)
@@ -235,7 +250,7 @@ def layer_event(platform: str, name: str, size: int, seconds: float, *, made: bo
 
 
 def write_tree(
-    cache: Cache, tree: Tree, *, threads: int, notify: EventCallback | None = None, anew: bool = False
+    cache: Cache, tree: Tree, making: Making, notify: EventCallback | None = None
 ) -> dict[str, Any]:
     """Write one layer into the cache; its record as the key store keeps it (JSON values)."""
 
@@ -246,8 +261,15 @@ def write_tree(
             )
 
     with cache.blobs.writer() as writer:
-        written = write_layer(tree.entries, writer.write, threads=threads, on_entry=tell if notify else None)
-        if anew:
+        written = write_layer(
+            tree.entries,
+            writer.write,
+            compression=making.compression,
+            threads=making.threads,
+            on_entry=tell if notify else None,
+            digest=lambda: writer.digest,
+        )
+        if making.anew:
             discard_damaged(cache, written.digest, written.size)
         writer.commit(written.digest, written.size)
     return {

@@ -120,7 +120,8 @@ class BuildRequest:
     reference, `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE` or `scratch`, "" the language's own
     choice; `pull` "always", "missing" or "never", "" what hostbuild.lock says, else always; `lock` records
     the base's digest in hostbuild.lock, `locked` takes it from there. `certificates` None means on scratch
-    only.
+    only. `cache_max_used_space` and `cache_min_free_space` are bytes, 0 no bound, None the default.
+    `compression` is one of `layer.COMPRESSIONS`; its level None the default of that.
     """
 
     root: str
@@ -149,6 +150,9 @@ class BuildRequest:
     copies: tuple[str, ...] = ()
     ship_source: bool | None = None
     gitignore: bool = False
+    split: bool = True
+    compression: str = "gzip"
+    compression_level: int | None = None
     ldflags: str = ""
     build_tags: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
@@ -160,6 +164,8 @@ class BuildRequest:
     jobs: int | None = None
     no_cache: bool = False
     cache_dir: str = ""
+    cache_max_used_space: int | None = None
+    cache_min_free_space: int | None = None
     build_dir: str = ""
     wait: bool = False
     wait_timeout: float | None = None

@@ -16,7 +16,7 @@ from hostbuild.bases import NO_BASE, Base
 from hostbuild.errors import SourceChangedError, SourceError, UnreachableError, UsageError
 from hostbuild.languages import pick
 from hostbuild.languages.base import BaseFiles, Inspection, Language, Project, TreePlan, Workshop
-from hostbuild.layer import LAYER_FORMAT
+from hostbuild.layer import compression_of
 from hostbuild.model import BuildRequest, Pairs
 from hostbuild.oci.annotations import Annotations, parse_annotations
 from hostbuild.oci.platform import Platform, local_platform, parse_platforms, require_linux
@@ -160,6 +160,7 @@ def study(
     languages and the registries raise.
     """
     references = _references(request)
+    form = compression_of(request.compression, request.compression_level).key
     seen = look(request, digests=digests, bases=bases, workshop=workshop, memo=memo)
     root, platforms, base, language = seen.project.root, seen.project.platforms, seen.base, seen.language
     annotations = parse_annotations(request.annotations)
@@ -198,6 +199,7 @@ def study(
             inspection,
             shipment,
             base=base,
+            form=form,
             stamps={"created": created, "stamps": key_of("stamps", env=env, labels=labels)},
         ),
         files=files,
@@ -352,18 +354,22 @@ def _plan(
     shipment: Shipment,
     *,
     base: Base,
+    form: str,
     stamps: Mapping[str, str],
 ) -> BuildPlan:
     """The keys: of each layer, and of the whole (the build ID)."""
     language = inspection.language
-    common = tuple(LayerPlan(tree.name, _tree_key(tree, language)) for tree in inspection.shared)
+    common = tuple(LayerPlan(tree.name, _tree_key(tree, form, language)) for tree in inspection.shared)
     own = tuple(
-        tuple(LayerPlan(tree.name, _tree_key(tree, language, platform), str(platform)) for tree in trees)
+        tuple(
+            LayerPlan(tree.name, _tree_key(tree, form, language, platform), str(platform)) for tree in trees
+        )
         for platform, trees in zip(platforms, inspection.own, strict=True)
     )
     shared = tuple(layer.plan for layer in shipment.layers)
     inputs = {
         "base": str(base),
+        "compression": form,
         "name": str(reference),
         "platforms": ", ".join(map(str, platforms)),
         **{f"layer {plan.name}": plan.key for plan in (*shared, *common)},
@@ -390,10 +396,10 @@ def _plan(
     return BuildPlan(key_of("build", **inputs), inputs, shared, common, own)
 
 
-def _tree_key(tree: TreePlan, language: str, platform: Platform | None = None) -> str:
+def _tree_key(tree: TreePlan, form: str, language: str, platform: Platform | None = None) -> str:
     return key_of(
         "language layer",
-        format=LAYER_FORMAT,
+        format=form,
         language=language,
         platform=str(platform or ""),
         recipe=tree.recipe,

@@ -155,7 +155,7 @@ def _image_at(place: str, cache_dir: str, network: Network) -> Iterator[_Content
                 from hostbuild.bases.layers import BaseLayers
                 from hostbuild.settings.load import default_cache_dir
 
-                cache = Cache(cache_dir or default_cache_dir(network.access.environment))
+                cache = stack.enter_context(Cache(cache_dir or default_cache_dir(network.access.environment)))
                 below = Base(parse_base(base), "", str(record["base"]["digest"]))
                 content.below = stack.enter_context(BaseLayers(below, cache, network))
             yield content

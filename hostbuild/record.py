@@ -16,11 +16,13 @@ from hostbuild.model import BuildResult, LayerSummary, PlatformResult
 from hostbuild.plan import RECIPE_VERSION, compare
 from hostbuild.project import BuildSubject
 from hostbuild.store.failures import Explaining
+from hostbuild.store.syncing import read_small, write_new_file
 
 if TYPE_CHECKING:
     from hostbuild.oci.descriptor import Descriptor
 
 INPUTS_FILE = "inputs.json"
+_LONGEST = 1 << 28  # bytes
 
 
 def describe(
@@ -61,11 +63,9 @@ def write_inputs(directory: str, subject: BuildSubject) -> None:
     Raises StoreError.
     """
     path = os.path.join(directory, INPUTS_FILE)
-    with (
-        Explaining("write inputs.json", directory),
-        open(path, "w", encoding="utf-8", errors="surrogateescape") as stream,
-    ):
-        json.dump(subject.facts, stream, ensure_ascii=False, sort_keys=True, indent=0)
+    text = json.dumps(subject.facts, ensure_ascii=False, sort_keys=True, indent=0)
+    with Explaining("write inputs.json", directory):
+        write_new_file(path, text.encode("utf-8", "surrogateescape"), sync=False)
 
 
 def reason_for(subject: BuildSubject, last: str) -> str:
@@ -124,10 +124,11 @@ def result_of(directory: str, record: Mapping[str, Any], subject: BuildSubject, 
 
 
 def _read(path: str) -> dict[str, Any] | None:
+    # What lies there may have come with a checkout: no link is followed, and no pipe waited for.
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            value = json.load(stream)
-    except (OSError, ValueError):
+        data = read_small(path, _LONGEST)
+        value = json.loads((data or b"").decode("utf-8", "surrogateescape"))
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

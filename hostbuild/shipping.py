@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hostbuild.certificates import bundle_path, certificate_entries
 from hostbuild.errors import SourceError, UsageError
 from hostbuild.languages.base import Inspection
-from hostbuild.layer import LAYER_FORMAT
+from hostbuild.layer import compression_of
 from hostbuild.model import USER_GID, USER_UID, BuildRequest, Entry
 from hostbuild.plan import LayerPlan, key_of
 from hostbuild.source import (
@@ -22,9 +22,11 @@ from hostbuild.source import (
     show,
     sort_key,
 )
+from hostbuild.splitting import split as split_entries
 
 #: Where the function or the shipped source lies in the image, and the working directory.
 HOME = "func"
+_SOURCE = "hostbuild: source and data"
 
 
 class SharedLayer(NamedTuple):
@@ -90,11 +92,12 @@ def gather(
         if (binary := _binary(inspection)) in copied:
             raise UsageError(f"--copy {spec!r} would lie where the binary goes (/{binary})")
         entries.update(copied)
-    layers = [_layer("data", entries.values(), "hostbuild: source and data")] if entries else []
+    form = compression_of(request.compression, request.compression_level).key
+    layers = _data_layers(entries.values(), form, split=request.split) if entries else []
     if certificates:
         bundle = bundle_path()
         trusted = certificate_entries(bundle, digests.of(bundle))
-        layers.append(_layer("certificates", trusted, "hostbuild: certificate authorities"))
+        layers.append(_layer("certificates", trusted, form, "hostbuild: certificate authorities"))
     files = {_label(entry.path): _content(entry) for layer in layers for entry in layer.entries}
     return Shipment(tuple(layers), files, tuple(warnings))
 
@@ -133,7 +136,25 @@ def _make_way(entries: dict[str, Entry], inspection: Inspection) -> list[str]:
     return [f"{os.path.relpath(path, HOME)} does not ship: the function's binary has its place (/{path})"]
 
 
-def _layer(name: str, entries: Iterable[Entry], created_by: str) -> SharedLayer:
+def _data_layers(entries: Iterable[Entry], form: str, *, split: bool) -> list[SharedLayer]:
+    """One layer of all, or several, large data below small source: see `splitting`."""
+    ordered = _sorted(entries)
+    if not split:
+        return [_layer("data", ordered, form, _SOURCE)]
+    parts = split_entries(ordered)
+    return [
+        _layer(f"data {part.number}", part.entries, form, f"hostbuild: data, part {part.number}")
+        if part.number
+        else _layer("data", part.entries, form, _SOURCE)
+        for part in parts
+    ]
+
+
+def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: sort_key(entry.path)))
+
+
+def _layer(name: str, entries: Iterable[Entry], form: str, created_by: str) -> SharedLayer:
     entries = tuple(entries)
     for entry in entries:
         if entry.path.rpartition("/")[2].startswith(".wh."):
@@ -142,10 +163,10 @@ def _layer(name: str, entries: Iterable[Entry], created_by: str) -> SharedLayer:
                 why="in a layer a name that begins with .wh. deletes a file (image specification, layer.md)",
                 fix="rename it, or name it in the ignore file",
             )
-    ordered = tuple(sorted(entries, key=lambda entry: sort_key(entry.path)))
+    ordered = _sorted(entries)
     key = key_of(
         "layer",
-        format=LAYER_FORMAT,
+        format=form,
         entries=[
             [sort_key(entry.path).hex(), entry.kind, entry.mode, entry.uid, entry.gid, _content(entry)]
             for entry in ordered

@@ -97,7 +97,8 @@ class CacheWorkshop:
             key,
             make,
             anew=self._anew or anew,
-            on_wait=lambda: self.emit(Event("waiting", f"waiting for another build, which finds out {kind}")),
+            what=f"finds out {kind}",
+            on_wait=lambda wait: self.emit(Event("waiting", wait.text, data={"pid": wait.pid})),
         )
         return self._made[key]
 

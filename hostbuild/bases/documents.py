@@ -107,7 +107,7 @@ class _RegistryDocuments:
         return self._cache.blobs.read(descriptor.digest, descriptor.size)
 
     def _cached(self, descriptor: Descriptor) -> bytes | None:
-        if not self._cache.blobs.has(descriptor.digest, descriptor.size):
+        if not self._cache.blobs.claim(descriptor.digest, descriptor.size):
             return None
         try:
             return self._cache.blobs.read(descriptor.digest, descriptor.size)

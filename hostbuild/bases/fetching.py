@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hostbuild.errors import CorruptBlobError, StoreError
 from hostbuild.oci.descriptor import Descriptor
+from hostbuild.points import reach
 from hostbuild.store.cache import Cache
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def _fetch(
 
         def write(data: bytes) -> None:
             writer.write(data)
+            reach("base-layer-partly-fetched")
             if on_bytes is not None:
                 on_bytes(writer.size)
 

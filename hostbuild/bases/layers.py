@@ -36,9 +36,9 @@ _TELL_EVERY = 0.2
 
 
 def missing_layers(cache: Cache, layers: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    """Those that the cache lacks, each once."""
+    """Those that the cache lacks, each once; the others are claimed."""
     return tuple(
-        {each.digest: each for each in layers if not cache.blobs.has(each.digest, each.size)}.values()
+        {each.digest: each for each in layers if not cache.blobs.claim(each.digest, each.size)}.values()
     )
 
 
@@ -85,12 +85,12 @@ class BaseLayers:
 
         Raises OfflineError, CorruptBlobError for wrong bytes, StoreError, and the errors of registries.
         """
-        if self._cache.blobs.has(layer.digest, layer.size):
+        if self._cache.blobs.claim(layer.digest, layer.size):
             return False
         key = key_of("base layer", digest=str(layer.digest))
 
         def make() -> dict[str, Any]:
-            if not self._cache.blobs.has(layer.digest, layer.size):
+            if not self._cache.blobs.claim(layer.digest, layer.size):
                 self._bring(layer)
             return {"digest": str(layer.digest), "size": layer.size}
 
@@ -98,12 +98,8 @@ class BaseLayers:
         _, made = self._cache.produce(
             key,
             make,
-            on_wait=lambda: self._network.on_event(
-                Event(
-                    "waiting",
-                    f"waiting for the base's layer {short}, which is being fetched for another image",
-                )
-            ),
+            what=f"fetches the base's layer {short}",
+            on_wait=lambda wait: self._network.on_event(Event("waiting", wait.text, data={"pid": wait.pid})),
         )
         return made
 

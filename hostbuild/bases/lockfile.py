@@ -15,6 +15,7 @@ import os
 
 from hostbuild.errors import InvalidDigestError, SettingsError, StoreError
 from hostbuild.oci.digest import Digest
+from hostbuild.points import reach
 from hostbuild.settings.files import read_file
 
 LOCK_FILE = "hostbuild.lock"
@@ -64,8 +65,8 @@ def write_lock(root: str, name: str, digest: str) -> bool:
 
     Raises SettingsError for a file that cannot be understood, StoreError where it cannot be written.
     """
+    from hostbuild.store.beside import replace_beside
     from hostbuild.store.failures import Explaining
-    from hostbuild.store.syncing import replace_file
 
     locked = read_lock(root) or {}
     if locked.get(name) == digest:
@@ -77,8 +78,9 @@ def write_lock(root: str, name: str, digest: str) -> bool:
     ]  # neither references nor digests hold what TOML would have escaped
     try:
         with Explaining(f"write {LOCK_FILE}", root):
-            replace_file(os.path.join(root, LOCK_FILE), "".join(lines).encode())
+            replace_beside(os.path.join(root, LOCK_FILE), "".join(lines).encode())
     except StoreError as error:  # the store's advice names its own flags, which move no lock file
         error.fix = f"--lock needs to write into {root}: make that possible, or build without it"
         raise
+    reach("lockfile-after-write")
     return True

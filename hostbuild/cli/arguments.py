@@ -149,7 +149,8 @@ def _family(argv: Sequence[str], family: Sequence[Command]) -> NoReturn:
         prog=f"hostbuild {argv[0]}",
         usage=f"hostbuild {argv[0]} COMMAND [flags]",
         description=f"commands:{_listed(family)}",
-        epilog=f"`hostbuild {family[0].name} --help` tells its flags.",
+        epilog=f"`hostbuild {family[0].name if len(family) == 1 else f'{argv[0]} COMMAND'} --help` "
+        f"tells {'its flags' if len(family) == 1 else 'the flags of each'}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -157,7 +158,8 @@ def _family(argv: Sequence[str], family: Sequence[Command]) -> NoReturn:
         parser.print_help(sys.stderr)
         parser.exit(EXIT_USAGE)
     _, unknown = parser.parse_known_args(argv[1:2])
-    meant = f"; did you mean {family[0].name}?"
+    names = [command.name for command in family]
+    meant = f"; did you mean {names[0]}?" if len(names) == 1 else _near(f"{argv[0]} {unknown[0]}", names)
     if unknown[0].startswith("-"):
         parser.error(f"unknown flag {_name_of(unknown[0])!r}{meant}")
     parser.error(f"unknown command {f'{argv[0]} {unknown[0]}'!r}{meant}")

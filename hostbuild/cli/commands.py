@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from hostbuild.cli import cache_flags
 from hostbuild.settings.table import ACCESS, BY_NAME, SETTINGS, Setting
 
 PROGRESS = ("auto", "plain", "tty", "quiet", "none", "rawjson")
@@ -160,22 +161,47 @@ def _logout(parser: Any) -> None:
 
 
 def _status(parser: Any) -> None:
-    _directory(parser)
-    _add_build_dir(parser)
+    _add_places(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON document")
 
 
 def _clean(parser: Any) -> None:
-    _directory(parser)
-    _add_build_dir(parser)
+    _add_places(parser)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument(
         "--keep",
         type=int,
-        default=5,
+        default=None,
         metavar="N",
-        help="complete builds to keep (default: 5; the last one, and those used in the last minute, stay)",
+        help="complete builds to keep (default: 5, with --older-than 0; the last one, and those used in the "
+        "last minute, stay)",
     )
+    parser.add_argument(
+        "--older-than", metavar="AGE", help="remove complete builds that were not used for so long: 30d, 12h"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="remove every complete build that nobody uses, the last one too"
+    )
+    parser.add_argument("--json", action="store_true", help="as one JSON document")
+
+
+def _add_places(parser: Any) -> None:
+    parser.add_argument(
+        "directory", nargs="?", default=None, metavar="DIR", help="the source (default: here)"
+    )
+    parser.add_argument("--under", metavar="TREE", help="all build directories below TREE, instead of DIR's")
+    _add_build_dir(parser)
+
+
+def _cache(fill: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The flags that `fill` adds, after those of every command of the cache."""
+
+    def add(parser: Any) -> None:
+        _add(parser, BY_NAME["cache-dir"])
+        fill(parser)
+        _add_verbosity(parser)
+
+    return add
 
 
 def _add(group: Any, setting: Setting) -> None:
@@ -255,6 +281,7 @@ def _add_build_dir(parser: Any) -> None:
 #: The settings of `login` and `logout`: the login itself is not one, and nothing is pulled.
 LOGIN = tuple(BY_NAME[name] for name in ("tls-verify", "ca-file", "authfile", "retry-time"))
 LOGOUT = (BY_NAME["authfile"],)
+CACHE_DIR = (BY_NAME["cache-dir"],)
 
 #: What decides which wheels an image gets, and what they stand on.
 CHECK = (
@@ -355,5 +382,17 @@ COMMANDS = (
         "[flags] [DIR]",
         _clean,
         "hostbuild.cli.clean_command:run_clean",
+    ),
+    *(
+        Command(
+            f"cache {name}",
+            summary,
+            description,
+            "[flags]",
+            _cache(fill),
+            f"hostbuild.cli.cache_command:run_{name}",
+            CACHE_DIR,
+        )
+        for name, summary, description, fill in cache_flags.COMMANDS
     ),
 )

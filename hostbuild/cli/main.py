@@ -18,6 +18,16 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 def run(argv: list[str]) -> int:
     """Run the command; the exit code. Nothing but SystemExit of argparse is raised."""
     signals.install()
+    try:
+        code = _run(argv)
+        signals.end()
+    except signals.InterruptedBySignal as interruption:  # as an error was being told, or in the last moment
+        say(_interrupted(interruption), as_json=wants_json(argv, os.environ))
+        return interruption.exit_code
+    return code
+
+
+def _run(argv: list[str]) -> int:
     settle()
     as_json = wants_json(argv, os.environ)
     if sys.stdout is None:
@@ -38,12 +48,7 @@ def run(argv: list[str]) -> int:
         code = _runner(arguments.runner)(arguments)
         finish_output()
     except signals.InterruptedBySignal as interruption:
-        failure = Failure(
-            f"interrupted by {interruption.name}",
-            why="nothing half-made is left",
-            exit_code=interruption.exit_code,
-            interrupted=True,
-        )
+        failure = _interrupted(interruption)
     except BrokenPipeError:
         discard(sys.stdout)  # what reads our output has gone; Python must not try to flush into it once more
         return _BROKEN_PIPE
@@ -56,16 +61,22 @@ def run(argv: list[str]) -> int:
     return failure.exit_code
 
 
+def _interrupted(interruption: signals.InterruptedBySignal) -> Failure:
+    return Failure(
+        f"interrupted by {interruption.name}",
+        why="nothing half-made is left",
+        exit_code=interruption.exit_code,
+        interrupted=True,
+    )
+
+
 def _failure(error: Exception, *, verbose: bool) -> Failure:
     if isinstance(error, HostbuildError):
         failure = Failure.of(error)
     elif isinstance(error, OSError):
-        place = f": {error.filename}" if error.filename else ""
-        failure = Failure(
-            f"{error.strerror or error}{place}",
-            why="the system refused it",
-            fix="see that the path is there, that you may use it, and that its disk is not full",
-        )
+        from hostbuild.store.failures import explain_any
+
+        failure = Failure.of(explain_any(error))
     else:
         failure = Failure(
             f"{type(error).__name__}: {error}",

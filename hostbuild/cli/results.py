@@ -155,7 +155,8 @@ def _try(flag: str, path: str) -> None:
         elif os.path.isdir(target):
             why = "it is a directory"
         elif not _is_stream(path):
-            staged = _staged(target)
+            head, tail = os.path.split(target)
+            staged = os.path.join(head, f".{tail[:48]}.hostbuild-{os.urandom(8).hex()}")
             os.close(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
             os.unlink(staged)
     except OSError as error:
@@ -168,29 +169,22 @@ def _try(flag: str, path: str) -> None:
         )
 
 
-def _staged(target: str) -> str:
-    head, tail = os.path.split(target)
-    return os.path.join(head, f".{tail[:200]}.{os.getpid()}.tmp")
-
-
 def _write(flag: str, path: str, text: str) -> None:
     target, number = os.path.realpath(path), descriptor_of(path)
-    stream = _is_stream(path)
-    staged = path if stream else _staged(target)
+    data = text.encode("utf-8", "surrogateescape")
     try:
         if number is not None:
-            write_all(number, text.encode("utf-8", "surrogateescape"))
-            return
-        with open(staged, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-        if not stream:
-            os.replace(staged, target)
+            write_all(number, data)
+        elif _is_stream(path):
+            with open(path, "wb") as file:
+                file.write(data)
+        else:
+            from hostbuild.store.beside import replace_beside
+
+            replace_beside(target, data)
     except OSError as error:
         raise StoreError(
             f"{flag}: {path!r} cannot be written",
             why=error.strerror or str(error),
             fix="the image itself is complete; make room, or name another file",
         ) from None
-    finally:
-        if not stream and os.path.lexists(staged):
-            os.unlink(staged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from types import FrameType
 
 
@@ -35,6 +36,30 @@ def install() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raise)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _unraisable
+
+
+def end() -> None:
+    """The command is over, whatever comes now: in the last moments a signal would leave a traceback, or the
+    timer go off when the interpreter has given up its handlers. Raises InterruptedBySignal for one that came
+    before.
+    """
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _stop_handling()
+
+
+def _stop_handling() -> None:
+    """By a handler that does nothing. Ignored ones would be inherited, and Python complains of one that came
+    before it was ignored and is looked at after.
+    """
+    for number in (*_SIGNALS, signal.SIGALRM):
+        if callable(signal.getsignal(number)):
+            signal.signal(number, _do_nothing)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    del number, frame
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -44,12 +69,24 @@ def _raise(number: int, frame: FrameType | None) -> None:
     that module then hangs. So the signal is looked at again when a moment has passed.
     """
     if _importing(frame):
-        signal.signal(signal.SIGALRM, lambda _, later: _raise(number, later))
-        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+        _raise_later(number)
         return
-    for other in _SIGNALS:  # a second Ctrl-C must not interrupt the cleaning up
-        signal.signal(other, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _stop_handling()  # a second Ctrl-C must not interrupt the cleaning up
     raise InterruptedBySignal(number)
+
+
+def _raise_later(number: int) -> None:
+    signal.signal(signal.SIGALRM, lambda _, later: _raise(number, later))
+    signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+
+
+def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """What was raised while something was finalised is lost; a signal must not be."""
+    if isinstance(unraisable.exc_value, InterruptedBySignal):
+        _raise_later(unraisable.exc_value.number)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _importing(frame: FrameType | None) -> bool:

@@ -160,7 +160,8 @@ class Inspection:
     source, which ships only where the user's ignore file says so: names, suffixes as `*.pyc`, directories by
     what they hold as `*/pyvenv.cfg`. `source_on_top` puts what ships above the language's layers. `trees`
     are further directories to ship: image path to absolute directory. `memo` is to be kept for the next
-    `Project.memo`.
+    `Project.memo`. `looked_at` is when the first of `inputs` was looked at (nanoseconds since the epoch),
+    where tools read them by themselves: what they make is then kept only if all is as it was. Else it is 0.
     """
 
     kind: Kind
@@ -188,6 +189,7 @@ class Inspection:
     trees: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     memo: Mapping[str, str] = field(default_factory=dict, repr=False)
+    looked_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ class TreeJob:
     """The making of one tree, out of an inspection's values: the plan `tree` with its `recipe`.
 
     `work` is a scratch directory of this build, which all its jobs may share; `parallelism` is how many
-    processors one tool may use.
+    processors one tool may use. `inputs` and `looked_at` are the inspection's where tools read the source.
     """
 
     tree: str
@@ -205,6 +207,8 @@ class TreeJob:
     tools: Mapping[str, str]
     environment: Mapping[str, str] = field(repr=False)
     parallelism: int = 1
+    inputs: tuple[Input, ...] = ()
+    looked_at: int = 0
 
 
 @dataclass(frozen=True)

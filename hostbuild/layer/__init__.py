@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from hostbuild.layer.format import GZIP, LAYER_FORMAT, Compression
+from hostbuild.layer.format import COMPRESSIONS, GZIP, LAYER_FORMAT, Compression, compression_of
 
 if TYPE_CHECKING:
     from hostbuild.layer.reader import Member, read_layer
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from hostbuild.layer.writer import LayerResult, write_layer
 
 __all__ = [
+    "COMPRESSIONS",
     "GZIP",
     "LAYER_FORMAT",
     "Compression",
     "LayerResult",
     "Member",
+    "compression_of",
     "read_layer",
     "unpack",
     "write_layer",

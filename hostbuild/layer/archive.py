@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 
 from hostbuild.errors import LocalImageError
 from hostbuild.layer import header
+from hostbuild.layer.pieces import Piece, Pieces
 from hostbuild.layer.scanning import scan
 from hostbuild.layer.slices import open_plain, slice_stream, unreadable
 from hostbuild.layer.writer import put_entries
@@ -26,15 +27,17 @@ MAX_MEMBERS = 1 << 20
 _MAX_LINKS = 40
 
 
-class _Sink:
-    """Hands everything on."""
+class _Plain(Pieces):
+    """Hands everything on as it is."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
-        self.put = write
+        super().__init__(PIECE)
+        self._write = write
 
-    def room(self) -> int:
-        """The size of a piece."""
-        return PIECE
+    def take(self, piece: Piece) -> Piece:
+        piece.verify()
+        self._write(bytes(piece.view[: piece.size]))
+        return piece
 
 
 def write_archive(entries: Iterable[Entry], write: Callable[[bytes], object]) -> None:
@@ -46,8 +49,10 @@ def write_archive(entries: Iterable[Entry], write: Callable[[bytes], object]) ->
     Raises SourceError for a path that is unsafe or out of order. What `write`, `entries` and an entry's
     stream raise passes through, but an OSError of the stream, which becomes a SourceError.
     """
-    put_entries(entries, _Sink(write))
-    write(header.END)
+    pieces = _Plain(write)
+    put_entries(entries, pieces)
+    pieces.put(header.END)
+    pieces.finish()
 
 
 class ArchiveReader:

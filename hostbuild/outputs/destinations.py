@@ -166,6 +166,7 @@ def file_at(destination: str) -> Iterator[Write]:
                 os.close(descriptor)
             reach("output-before-rename")
             os.rename(staged.path, target)
+            reach("output-after-rename")
             sync_directory(parent)
 
 
@@ -183,6 +184,7 @@ def _writer(descriptor: int, path: str) -> Write:
         with Explaining("write an image", path):
             while view:
                 view = view[os.write(descriptor, view) :]
+                reach("output-partly-written")
 
     return write
 

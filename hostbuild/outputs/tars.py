@@ -97,7 +97,7 @@ def _open_blob(layout: str, digest: Digest, size: int) -> BinaryIO:
     return io.BufferedReader(_Verified(stream, digest, size), 1)
 
 
-_FIX = "build with --no-cache: it is made anew"
+_FIX = "build again: it is made anew"
 
 
 class _Verified(io.RawIOBase):

@@ -245,7 +245,7 @@ def _failure(name: str, returncode: int, output: str) -> ToolError:
     else:
         what, why, fix = f"{name} was killed by {signal_name(-returncode)}", "", ""
         if -returncode == signal.SIGKILL:
-            why = "the system may have run out of memory"
+            why = "the system may have run out of memory, or somebody killed it"
             fix = "look at the kernel's log (dmesg), or build fewer platforms at once (--jobs 1)"
     return ToolError(what, why=why, fix=fix, detail=output, returncode=returncode)
 

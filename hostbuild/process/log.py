@@ -9,6 +9,7 @@ it or for the file.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import threading
 import time
@@ -67,6 +68,7 @@ class BuildLog:
         self._backups = backups
         self._problem = ""
         self._told = False
+        self._steps = 0
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -94,11 +96,17 @@ class BuildLog:
         self._tell_problem()
 
     def close(self, *, timeout: float = 2.0) -> None:
-        """Write what is left and close the file; gives up after `timeout` seconds (a stopped lock holder)."""
+        """Write what is left and close the file.
+
+        Gives up when nothing was written for `timeout` seconds: a stopped process holds the lock.
+        """
         if self._thread is None:
             return
         self._lines.put(None)
-        self._thread.join(timeout)
+        seen = -1
+        while self._thread.is_alive() and self._steps != seen:
+            seen = self._steps
+            self._thread.join(timeout)
         if self._thread.is_alive() and not self._problem:
             self._problem = "another process holds its lock"
         self._thread = None
@@ -119,10 +127,15 @@ class BuildLog:
             batch, ended = self._batch()
             if batch and not self._problem:
                 handler = handler or self._open()
+                self._steps += 1
                 if handler is not None:
                     self._emit(handler, "\n".join(batch))
+                    self._steps += 1
         if handler is not None:
-            handler.close()
+            try:
+                handler.close()
+            except OSError as error:  # what it still held could not be written either
+                self._problem = self._problem or str(error)
 
     def _batch(self) -> tuple[list[str], bool]:
         """The lines that are there, at least one unless the log is being closed, and whether it is."""
@@ -139,22 +152,15 @@ class BuildLog:
         return lines, True
 
     def _open(self) -> ConcurrentRotatingFileHandler | None:
-        from concurrent_log_handler import ConcurrentRotatingFileHandler
+        from hostbuild.process.log_file import open_log_file
 
-        # The handler's own way with errors is to print them.
-        quiet = type(
-            "Handler",
-            (ConcurrentRotatingFileHandler,),
-            {"handleError": lambda _handler, _record: self._failed()},
-        )
         try:
-            handler: ConcurrentRotatingFileHandler = quiet(
-                self._path, maxBytes=self._max_bytes, backupCount=self._backups, encoding="utf-8", chmod=0o600
+            return open_log_file(
+                self._path, max_bytes=self._max_bytes, backups=self._backups, on_failure=self._failed
             )
         except OSError as error:
             self._problem = str(error)
             return None
-        return handler
 
     def _failed(self) -> None:
         """Called while the handler handles the error that kept it from writing."""
@@ -165,3 +171,15 @@ class BuildLog:
 
         # Not `handle`: its lock would make the interpreter's end wait for a file lock that never comes.
         handler.emit(makeLogRecord({"msg": text.encode("utf-8", "backslashreplace").decode("utf-8")}))
+
+
+def _is_planted(path: str) -> bool:
+    """Whether something stands at `path` that writing would harm elsewhere: a link of either kind, a pipe.
+
+    The handler follows links and changes modes: a checkout could so have lines written to the user's files.
+    """
+    try:
+        found = os.lstat(path)
+    except OSError:  # nothing there; or the handler tells why not
+        return False
+    return not stat.S_ISREG(found.st_mode) or found.st_nlink > 1

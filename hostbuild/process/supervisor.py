@@ -28,6 +28,7 @@ from typing import Any, Self, TypeVar
 
 from hostbuild.errors import BuildTimeoutError, HostbuildError, WorkerDiedError
 from hostbuild.model import Event, EventCallback
+from hostbuild.points import reach
 from hostbuild.process import frames
 from hostbuild.process.executor import Task, failed_in
 from hostbuild.process.groups import TOOL_GRACE, Group, end_groups, uninterrupted
@@ -95,6 +96,7 @@ class LocalExecutor:
             self._selector.register(worker.stderr, selectors.EVENT_READ, (worker, "stderr"))
             if worker.pidfd is not None:
                 self._selector.register(worker.pidfd, selectors.EVENT_READ, (worker, "end"))
+            reach("worker-started")
 
     def run(
         self, tasks: Sequence[Task], on_event: EventCallback, *, timeout: float | None = None

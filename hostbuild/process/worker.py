@@ -25,6 +25,7 @@ from queue import SimpleQueue
 from typing import NoReturn
 
 from hostbuild.model import Event
+from hostbuild.points import reach
 from hostbuild.process import frames
 from hostbuild.process.executor import Task, WorkerContext, tool_event
 from hostbuild.process.groups import TOOL_GRACE, Group, ToolGroups
@@ -118,8 +119,10 @@ class _Worker:
         with outcome:
             task: Task = frames.decode_object(payload)
             self._label = task.label
+            reach("worker-before-task")
             context = WorkerContext(task.label, self._tell, groups=self._groups, marks=marks)
             outcome.answer = frames.encode_object(task.resolve()(task.argument, context))
+            reach("worker-before-answer")
         return outcome.kind, outcome.answer
 
     def _tell(self, event: Event) -> None:

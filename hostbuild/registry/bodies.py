@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from hostbuild.errors import CorruptBlobError, StoreError
 from hostbuild.oci.descriptor import Descriptor
+from hostbuild.points import reach
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -69,6 +70,7 @@ class _Part(io.RawIOBase):
                 digest=str(self._descriptor.digest),
             )
         self._left -= count
+        reach("upload-body-partly-sent")
         return count
 
     def close(self) -> None:

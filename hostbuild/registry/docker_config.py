@@ -13,6 +13,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from typing import Any
 
 from hostbuild.errors import CredentialsError, InvalidReferenceError
 from hostbuild.oci.reference import Reference
+from hostbuild.points import reach
 from hostbuild.reading import read_named
 from hostbuild.registry.sendable import is_bearer, why_not_login
 
@@ -167,6 +169,7 @@ def edit_config(path: str, edit: Callable[[dict[str, Any]], bool]) -> bool:
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         with _alone(directory):
+            _drop_leftovers(place)
             document, _ = _read(place) or ({}, 0)
             if not edit(document):
                 return False
@@ -295,6 +298,14 @@ def _alone(directory: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _drop_leftovers(place: str) -> None:
+    """Remove what processes that were killed while they wrote left: it holds secrets. Under the lock."""
+    directory, name = os.path.split(place)
+    pattern = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.tmp")
+    for each in filter(pattern.fullmatch, os.listdir(directory)):
+        os.unlink(os.path.join(directory, each))
+
+
 def _replace(place: str, data: bytes) -> None:
     temporary = f"{place}.{os.urandom(8).hex()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -304,6 +315,7 @@ def _replace(place: str, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        reach("login-before-rename")
         os.rename(temporary, place)
     except BaseException:
         os.unlink(temporary)

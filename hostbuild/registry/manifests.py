@@ -24,6 +24,7 @@ from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import SHA256, Digest
 from hostbuild.oci.json import MAX_DOCUMENT, parse_object
 from hostbuild.oci.quoting import quote
+from hostbuild.points import reach
 from hostbuild.registry.digests import HEADER, content_digest, digest_of, refuse_page
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def write(
             why=f"it has {len(data)} bytes, registries must take {MAX_DOCUMENT} and not more",
             fix="use fewer platforms, or fewer and shorter annotations",
         )
+    reach("manifest-before-put")
     response = place.session.request(
         "PUT",
         place.path(f"manifests/{identifier}"),
@@ -145,6 +147,7 @@ def write(
         if response.status not in (200, 201, 202):
             raise place.session.error(response, what, place.push_scopes)
         stored = content_digest(response)
+    reach("manifest-after-put")
     if stored is not None:
         ours = digest_of(data, stored.algorithm)
         if stored != ours:

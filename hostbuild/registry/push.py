@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
 from hostbuild.crew import Crew
 from hostbuild.errors import HostbuildError, UsageError
 from hostbuild.model import Event, EventCallback, ignore_event
+from hostbuild.points import reach
 from hostbuild.registry.contents import Blob, Contents, Node, blobs_of, read_verified
 from hostbuild.registry.progress import STEP, Progress, short, summary, watched
+from hostbuild.registry.referrers import subject_of
 
 if TYPE_CHECKING:
     from hostbuild.oci.descriptor import Descriptor
@@ -250,14 +252,19 @@ class _RepositoryPush:
         if self._missing:
             self._begin()
             data = read_verified(self._root, self._content.read)
-            if not self._complete:
+            reach("push-before-root")
+            # One with a subject is put again: who was killed after it may not have listed it. A tag that is
+            # there says that it is listed.
+            if not self._complete or subject_of(data, self._root.media_type) is not None:
                 self._repository.put_manifest(digest, data, self._root.media_type)
             if digest in self._missing:
                 published.append(f"{self._name}@{digest}")
             for tag in self._missing:
                 if tag != digest:
+                    reach("tag-before-put")
                     self._repository.put_manifest(tag, data, self._root.media_type)
                     published.append(f"{self._name}:{tag}")
+                    reach("tag-after-put")
             self._finish()
         sent = self._progress.sent
         results = {}

@@ -18,6 +18,7 @@ from hostbuild.oci.digest import Digest
 from hostbuild.oci.index import Index
 from hostbuild.oci.manifest import Manifest
 from hostbuild.oci.media_types import INDEXES, MANIFESTS, OCI_INDEX
+from hostbuild.points import reach
 
 #: Writes before another writer is said to be in the way.
 _ATTEMPTS = 6
@@ -78,7 +79,9 @@ def add_referrer(tags: Tags, subject: Digest, entry: Descriptor, *, pause: Calla
         if attempt:
             pause(attempt)
         changed = replace(index, manifests=(*index.manifests, entry), media_type=OCI_INDEX)
+        reach("referrers-before-put")
         tags.write(tag, changed.encode(), OCI_INDEX)
+        reach("referrers-after-put")
         index = _current(tags, tag)
     if any(listed.digest == entry.digest for listed in index.manifests):
         return

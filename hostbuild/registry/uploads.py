@@ -35,6 +35,7 @@ from hostbuild.errors import (
 from hostbuild.http.download import is_progress
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import SHA256
+from hostbuild.points import reach
 from hostbuild.registry.answers import LATER
 from hostbuild.registry.bodies import Opener, PartBody
 from hostbuild.registry.damage import check_blob
@@ -109,6 +110,7 @@ class Upload:
             return "present"
         for source in tuple(dict.fromkeys(mount_from))[:MAX_SOURCES]:
             if source != self._place.repository and self._mounted(source):
+                reach("upload-mounted")
                 self._abandon()
                 return "mounted"
         while not self._send_some():
@@ -172,6 +174,7 @@ class Upload:
         least = response.headers.get("OCI-Chunk-Min-Length", "")
         if least.isascii() and least.isdecimal():
             self._least = max(self._limits.least, int(least[:15]))
+        reach("upload-begun")
 
     def _send_some(self) -> bool:
         """Send the next body and judge the answer; True when the blob is complete."""
@@ -184,6 +187,7 @@ class Upload:
         headers = {"Content-Type": _OCTETS}
         if whole or not rest:
             method, url = "PUT", _with_digest(self._location, str(self._descriptor.digest))
+            reach("upload-before-commit")
         else:
             method, url = "PATCH", self._location
             headers["Content-Range"] = f"{self._offset}-{self._offset + length - 1}"
@@ -200,6 +204,7 @@ class Upload:
                 refuse_page(response, self._what)
                 self._check_digest(response)
                 if response.status == 201 or self._present():
+                    reach("upload-after-commit")
                     return True
                 raise ProtocolError(
                     f"{self._what} failed",
@@ -246,6 +251,7 @@ class Upload:
             self._refuse_chunks(error)
             return
         self._reach(reached)
+        reach("upload-chunk-sent")
 
     def _reach(self, offset: int) -> None:
         self._offset = offset

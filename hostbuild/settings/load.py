@@ -19,12 +19,13 @@ from hostbuild.settings.table import (
     BY_ANY_NAME,
     BY_NAME,
     BY_OPPOSITE,
+    CACHE,
     SETTINGS,
     Setting,
     from_texts,
     variable_of,
 )
-from hostbuild.settings.tomlfile import read_settings
+from hostbuild.settings.tomlfile import read_settings, refuse_outside
 
 #: HOSTBUILD_* variables that are no settings of a build: how progress is shown, and hostbuild's own marks.
 _OTHER_VARIABLES = frozenset(
@@ -52,6 +53,7 @@ def load_request(
     file = read_function(directory, environment) or FunctionFile()
     tools_environment = _without_secrets(environment)
     outputs = _outputs(settings, directory)
+    compression, level = _compression(settings)
     name = file.name or _name_of(directory)
     tags = _tags(pick("tag", ()), outputs, file, name, environment)
     _refuse_contradictions(settings, outputs, tags)
@@ -86,6 +88,9 @@ def load_request(
         copies=pick("copy", ()),
         ship_source=pick("ship-source"),
         gitignore=pick("gitignore", False),
+        split=pick("split", True),
+        compression=compression,
+        compression_level=level,
         ldflags=pick("ldflags", ""),
         build_tags=pick("tags", ()),
         extras=pick("extra", ()),
@@ -97,6 +102,8 @@ def load_request(
         jobs=pick("jobs"),
         no_cache=pick("no-cache", False),
         cache_dir=pick("cache-dir") or default_cache_dir(environment),
+        cache_max_used_space=pick("cache-max-used-space"),
+        cache_min_free_space=pick("cache-min-free-space"),
         build_dir=pick("build-dir", ""),
         wait=pick("wait", False) or wait_timeout is not None,
         wait_timeout=wait_timeout,
@@ -125,6 +132,23 @@ def load_access(
     access = _access(settings, _without_secrets(environment), reference or "")
     _check_files(access, stores=reference is None)
     return access
+
+
+def load_cache(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    root: str | os.PathLike[str] = ".",
+) -> tuple[str, int | None, int | None]:
+    """The cache directory, and its budget (`BuildRequest`): flags, then variables, then the files of `root`.
+
+    Raises SettingsError.
+    """
+    environment = os.environ if environ is None else environ
+    settings = _Settings(
+        dict(flags or {}), _from_variables(environment, CACHE), read_settings(os.fspath(root))
+    )
+    directory = settings.pick("cache-dir") or default_cache_dir(environment)
+    return directory, settings.pick("cache-max-used-space"), settings.pick("cache-min-free-space")
 
 
 class _Settings:
@@ -248,7 +272,25 @@ def _outputs(settings: _Settings, root: str) -> tuple[Output, ...]:
         return ()
     from hostbuild.settings.outputs import plan_outputs
 
-    return plan_outputs(texts, push=push, root=root if settings.is_from_file("output") else "")
+    if not settings.is_from_file("output"):
+        return plan_outputs(texts, push=push)
+    from hostbuild.settings.outputs import STANDARD_OUTPUT
+
+    outputs = plan_outputs(texts, push=push, root=root)
+    for place in (output.destination for output in outputs):
+        if place not in ("", STANDARD_OUTPUT) and "\0" not in place:
+            refuse_outside(place, root, "output")
+    return outputs
+
+
+def _compression(settings: _Settings) -> tuple[str, int | None]:
+    """Name and level. Layers are made once, so what an output asks for holds for the build."""
+    name, level = settings.pick("compression"), settings.pick("compression-level")
+    if texts := settings.pick("output", ()):
+        from hostbuild.settings.outputs import compression_of_all
+
+        name, level = compression_of_all(texts, name, level)
+    return name or BuildRequest.compression, level
 
 
 def _refuse_contradictions(settings: _Settings, outputs: tuple[Output, ...], tags: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hostbuild.descriptors import descriptor_of
 from hostbuild.errors import UsageError
 from hostbuild.model import Output
-from hostbuild.settings.table import parse_switch
+from hostbuild.settings.table import BY_NAME, from_texts, parse_switch
 
 STANDARD_OUTPUT = "-"
 _STDOUT = 1  # its descriptor: /dev/stdout, as much as "-", takes the place of the result's line
@@ -22,9 +22,11 @@ _KEYS = {
     "registry": ("type", "name", "push", "push-by-digest"),
     "image": ("type", "name", "push", "push-by-digest"),
 }
+#: They are the build's: see `compression_of_all`.
+_COMPRESSION = ("compression", "compression-level")
 #: Keys of buildx for what hostbuild does anyway, with the values that say so; "" means any.
 _GRANTED = {
-    "compression": "gzip",
+    "force-compression": "false",
     "name-canonical": "",
     "oci-mediatypes": "true",
     "rewrite-timestamp": "true",
@@ -38,11 +40,13 @@ _ELSEWHERE = {
 
 
 class _Spec(NamedTuple):
-    """An output, and what was said of pushing: True, False or nothing."""
+    """An output, what was said of pushing (True, False or nothing), and of compression."""
 
     text: str
     output: Output
     push: bool | None
+    compression: str | None
+    level: int | None
 
 
 def parse_output(text: str, *, root: str = "") -> Output:
@@ -73,6 +77,32 @@ def plan_outputs(texts: Iterable[str], *, push: bool, root: str = "") -> tuple[O
     if push and not any(output.push for output in outputs):
         outputs.append(Output("registry", push=True))
     return tuple(outputs)
+
+
+def compression_of_all(
+    texts: Iterable[str], name: str | None, level: int | None
+) -> tuple[str | None, int | None]:
+    """The build's compression and level: `name` and `level` where they are told, and what the outputs say.
+
+    An image's layers are made once, for all its outputs: raises UsageError where two places disagree.
+    """
+    places = {"compression": f"--compression {name}", "compression-level": f"--compression-level {level}"}
+    for spec in map(_parse, texts):
+        for key, value, told in (
+            ("compression", spec.compression, name),
+            ("compression-level", spec.level, level),
+        ):
+            if value is None:
+                continue
+            if told not in {None, value}:
+                raise UsageError(
+                    f"{places[key]} and --output {spec.text!r} do not agree",
+                    why="layers are made once, for all outputs",
+                    fix=f"say {key} once, as --{key} {value}",
+                )
+            places[key] = f"--output {spec.text!r}"
+        name, level = spec.compression or name, spec.level or level
+    return name, level
 
 
 def has_tag(name: str) -> bool:
@@ -123,7 +153,7 @@ def _quoted(rest: str) -> tuple[str, str]:
         rest = rest[1:]
 
 
-def _parse(text: str, root: str) -> _Spec:
+def _parse(text: str, root: str = "") -> _Spec:
     fields = _fields(text)
     kind = fields.get("type", "")
     if kind in _ELSEWHERE:
@@ -137,9 +167,13 @@ def _parse(text: str, root: str) -> _Spec:
         for key, value in fields.items()
         if key in {"tar", "push", "push-by-digest"}
     }
+    compression, level = (
+        from_texts(BY_NAME[key], [fields[key]], f"--output {text!r}: {key}") if key in fields else None
+        for key in _COMPRESSION
+    )
     if kind in _WRITTEN:
         written = _written(text, kind, fields.get("dest", ""), switches.get("tar", True), root)
-        return _Spec(text, written, None)
+        return _Spec(text, written, None, compression, level)
     push = switches.get("push")
     if kind == "registry":
         if push is False:
@@ -154,7 +188,9 @@ def _parse(text: str, root: str) -> _Spec:
             f"push-by-digest=true gives the image no tag, and {tagged!r} names one",
             f"write name={without_tag(tagged)}; `hostbuild index create {tagged} …` gives the tag later",
         )
-    return _Spec(text, Output(kind, push=bool(push), by_digest=by_digest, names=names), push)
+    return _Spec(
+        text, Output(kind, push=bool(push), by_digest=by_digest, names=names), push, compression, level
+    )
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -184,7 +220,7 @@ def _fields(text: str) -> dict[str, str]:
 
 def _refuse_unknown(text: str, fields: dict[str, str], kind: str) -> None:
     for key, value in fields.items():
-        if key in _KEYS[kind]:
+        if key in _KEYS[kind] or key in _COMPRESSION:
             continue
         if key in _GRANTED:
             wanted = _GRANTED[key]

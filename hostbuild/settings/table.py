@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
 from hostbuild.errors import SettingsError
 
-Kind = Literal["text", "list", "pairs", "words", "switch", "count", "seconds", "choice"]
+Kind = Literal["text", "list", "pairs", "words", "switch", "count", "seconds", "size", "choice"]
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
@@ -73,7 +73,7 @@ SETTINGS: tuple[Setting, ...] = (
         "output",
         "list",
         "also write or push the image, as buildx has it: type=oci|docker|registry|image with dest=PATH, "
-        "tar=false, push=true, push-by-digest=true, name=REF; dest=- is standard output",
+        "tar=false, push=true, push-by-digest=true, name=REF, compression=NAME; dest=- is standard output",
         "-o",
         "SPEC",
         group="image",
@@ -123,6 +123,22 @@ SETTINGS: tuple[Setting, ...] = (
         "switch",
         "ship the source under /func (functions always do)",
         negatable=True,
+        group="image",
+    ),
+    Setting(
+        "compression",
+        "choice",
+        "how layers are compressed: gzip (default), gzip:fast (its bytes depend on the CPU's architecture; "
+        "needs hostbuild[fast]), zstd or uncompressed",
+        metavar="NAME",
+        choices=("gzip", "gzip:fast", "zstd", "uncompressed"),
+        group="image",
+    ),
+    Setting(
+        "compression-level",
+        "count",
+        "how hard (default: 1): gzip 1 to 12, gzip:fast 1 or 2, zstd 1 to 22",
+        metavar="N",
         group="image",
     ),
     Setting(
@@ -235,6 +251,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Python: also ship the dependencies' bytecode, made by a Python of the base's minor version",
     ),
     Setting("gitignore", "switch", "also leave out what .gitignore files name", negatable=True),
+    Setting(
+        "split",
+        "switch",
+        "keep large data apart from small source, in a few layers (default; from 32 MiB on)",
+        negatable=True,
+    ),
     Setting("jobs", "count", "how many platforms to build at once", "-j", "N"),
     Setting("no-cache", "switch", "make every layer anew"),
     Setting(
@@ -243,6 +265,18 @@ SETTINGS: tuple[Setting, ...] = (
         "where blobs are kept (default: $XDG_CACHE_HOME/hostbuild)",
         metavar="DIR",
         path=True,
+    ),
+    Setting(
+        "cache-max-used-space",
+        "size",
+        "what was not used for longest leaves a cache that is larger (default: 20G; none: no bound)",
+        metavar="SIZE",
+    ),
+    Setting(
+        "cache-min-free-space",
+        "size",
+        "or a cache whose disk has less free (default: 1G, or a twentieth of a small disk; none: no bound)",
+        metavar="SIZE",
     ),
     Setting("build-dir", "text", "where builds are kept (default: DIR/.func)", metavar="DIR", path=True),
     Setting("wait", "switch", "wait when another process makes this very build", in_files=False),
@@ -263,6 +297,9 @@ ACCESS = tuple(
     BY_NAME[name] for name in ("tls-verify", "ca-file", "authfile", "creds", "registry-mirror", "retry-time")
 )
 
+#: The settings of the cache.
+CACHE = tuple(BY_NAME[name] for name in ("cache-dir", "cache-max-used-space", "cache-min-free-space"))
+
 
 def from_texts(setting: Setting, texts: Iterable[str], where: str) -> Any:
     """The value of `setting` out of texts as a flag (repeated) or a variable (lines) gives them.
@@ -277,18 +314,12 @@ def from_texts(setting: Setting, texts: Iterable[str], where: str) -> Any:
             return tuple(value for value in values if value)
         case "pairs":
             return tuple(values)
-        case "words":
-            return words(values[-1], where)
-        case "switch":
-            return parse_switch(values[-1], where)
         case "choice":
             return _choice(values[-1], setting.choices, where)
-        case "count":
-            return _count(values[-1], where)
-        case "seconds":
-            return _seconds(values[-1], where)
-        case _:
+        case "text":
             return values[-1]
+        case kind:
+            return _PARSERS[kind](values[-1], where)
 
 
 def words(text: str, where: str) -> tuple[str, ...]:
@@ -341,6 +372,13 @@ def _count(text: str, where: str) -> int:
     return number
 
 
+def size_or_none(text: str, where: str) -> int:
+    """Bytes of a size as `parse_size` reads it; 0 for `none`. Raises SettingsError."""
+    from hostbuild.settings.quantities import parse_size
+
+    return 0 if text.strip().lower() == "none" else parse_size(text.strip(), where)
+
+
 def _seconds(text: str, where: str) -> float:
     try:
         number = float(text)
@@ -349,3 +387,12 @@ def _seconds(text: str, where: str) -> float:
     if not 0 <= number < 10**9:
         raise SettingsError(f"{where}: {text!r} is not a number of seconds", fix="write it as 90 or 1.5")
     return number
+
+
+_PARSERS: dict[Kind, Callable[[str, str], Any]] = {
+    "words": words,
+    "switch": parse_switch,
+    "count": _count,
+    "seconds": _seconds,
+    "size": size_or_none,
+}

@@ -8,10 +8,12 @@ from typing import Any
 
 from hostbuild.errors import SettingsError
 from hostbuild.settings.files import read_file
-from hostbuild.settings.table import BY_ANY_NAME, BY_OPPOSITE, Setting, from_texts, words
+from hostbuild.settings.table import BY_ANY_NAME, BY_OPPOSITE, Setting, from_texts, size_or_none, words
 
 FILE_NAME = "hostbuild.toml"
 
+#: Directories that hostbuild makes and writes.
+_MADE = ("build-dir", "cache-dir")
 #: The local kinds of base image: what follows is a path.
 _LOCAL_BASES = ("oci:", "oci-archive:", "docker-archive:")
 
@@ -31,6 +33,17 @@ def read_settings(root: str) -> dict[str, Any]:
     tool = _parse(text, "pyproject.toml").get("tool")
     table = tool.get("hostbuild") if isinstance(tool, dict) else None
     return _checked(table, text, "pyproject.toml", root) if isinstance(table, dict) else {}
+
+
+def refuse_outside(path: str, root: str, what: str) -> None:
+    """A file that came with a source writes below that source, links resolved. Raises SettingsError."""
+    top, real = os.path.realpath(root), os.path.realpath(path)
+    if not real.startswith(os.path.join(top, "")):
+        raise SettingsError(
+            f"{what}: {path!r} is outside the project",
+            why="a file of the project says what is written in the project only",
+            fix="name the place with a flag or a variable",
+        )
 
 
 def _read(root: str, name: str) -> str | None:
@@ -80,6 +93,8 @@ def _checked(table: dict[str, Any], text: str, name: str, root: str) -> dict[str
             found[setting.name] = not found[setting.name]
         if setting.path:
             found[setting.name] = os.path.join(root, found[setting.name])
+            if setting.name in _MADE and "\0" not in found[setting.name]:
+                refuse_outside(found[setting.name], root, f"{where}: {key}")
         elif setting.name == "base":
             found[setting.name] = _base(found[setting.name], root)
     return found
@@ -159,6 +174,12 @@ def _seconds(value: Any) -> float | None:
     )
 
 
+def _size(value: Any) -> int | None:
+    if isinstance(value, str):
+        return size_or_none(value, FILE_NAME)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
 def _no_choice(_: Any) -> None:
     """What is one of the choices was taken before."""
 
@@ -171,6 +192,7 @@ _FITS = {
     "switch": _switch,
     "count": _count,
     "seconds": _seconds,
+    "size": _size,
     "choice": _no_choice,
 }
 
@@ -182,6 +204,7 @@ _WANTS = {
     "switch": "true or false",
     "count": "a whole number of at least 1",
     "seconds": "a number of seconds",
+    "size": 'a size, as in "20G", or a number of bytes',
 }
 
 

@@ -7,6 +7,7 @@ from hostbuild.source.digests import FileContent, FileDigests, Signature
 from hostbuild.source.ignore import EVERYTHING, IgnoreRules, load_ignore
 from hostbuild.source.names import show, sort_key
 from hostbuild.source.tree import Change, SourceEntry, SourceTree, shipped_entries
+from hostbuild.source.unchanged import is_unchanged
 from hostbuild.source.walk import scan
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "SourceEntry",
     "SourceTree",
     "copy_entries",
+    "is_unchanged",
     "load_ignore",
     "scan",
     "shipped_entries",

@@ -9,6 +9,7 @@ user, because the same source must be the same image on any machine.
 from __future__ import annotations
 
 import os
+import re
 import stat as modes
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ GITIGNORE = b".gitignore"
 
 #: Left out at any depth, whatever the ignore file says: the repository, and what hostbuild itself makes.
 NEVER = frozenset({b".git", b".func"})
+#: So too what a killed hostbuild left beside a file that it was writing (`hostbuild.store.beside`).
+_UNFINISHED = re.compile(rb"\..+\.hostbuild-[0-9a-f]{16}\Z", re.DOTALL)
 
 #: Left out at the root: they steer the build and are no part of it.
 IGNORE_FILES = frozenset({FUNCIGNORE, DOCKERIGNORE, GITIGNORE})
@@ -154,7 +157,12 @@ class IgnoreRules:
 
         The second value is what is known inside, or None where nothing in it can ship.
         """
-        if name in NEVER or path in self.never or (name in self.hidden and path == name):
+        if (
+            name in NEVER
+            or (name[:1] == b"." and _UNFINISHED.match(name))
+            or path in self.never
+            or (name in self.hidden and path == name)
+        ):
             return True, None
         decision, matched = self.patterns.decide(path, name, is_dir=is_dir, parent=level.matched)
         if decision is None:

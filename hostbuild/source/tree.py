@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def file_entry(path: str, where: bytes, entry: SourceEntry, uid: int, gid: int, 
 
 
 def _open(where: bytes) -> BinaryIO:
-    return os.fdopen(open_regular(where), "rb")
+    return io.FileIO(open_regular(where), "rb")  # unbuffered: whoever reads it takes much at once
 
 
 def _described(entry: SourceEntry) -> str:

@@ -16,6 +16,7 @@ from typing import BinaryIO, Self
 from hostbuild.errors import CorruptBlobError, StoreError
 from hostbuild.oci.digest import Digest
 from hostbuild.points import reach
+from hostbuild.store.claims import Claims, lock_sweep, remove_same
 from hostbuild.store.failures import Explaining, explain_os_error
 from hostbuild.store.syncing import begin_writing_back, sync_directory
 from hostbuild.store.tempfiles import TempFile
@@ -29,34 +30,53 @@ BLOB_MODE = 0o444
 class BlobStore:
     """Blobs below `directory`, as `<algorithm>/<first 2 hex>/<hex>`; temp files in `temp`, same disk.
 
-    `owner` names this process in temp files (`TempFile`).
+    `owner` names this process in temp files (`TempFile`); `claims` keeps from prunes what it uses.
     """
 
-    def __init__(self, directory: str, temp: str, owner: str) -> None:
+    def __init__(self, directory: str, temp: str, owner: str, claims: Claims) -> None:
         self.directory = directory
+        self.claims = claims
         self._temp = temp
         self._owner = owner
+        #: What this process has claimed, with sizes in bytes.
+        self.claimed: dict[Digest, int] = {}
 
     def path(self, digest: Digest) -> str:
         """Where the blob is, or would be."""
         return f"{self.directory}/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
 
     def has(self, digest: Digest, size: int) -> bool:
-        """Whether the blob is here as a plain file of `size` bytes. Does not read it."""
-        try:
-            found = os.lstat(self.path(digest))
-        except OSError:  # absent, or not to be reached: the write that follows tells why
+        """Whether the blob is here as a plain file of `size` bytes. Does not read it.
+
+        For looks only: a prune may remove it at once. Who will use it asks `claim`.
+        """
+        return _is_here(self.path(digest), size)
+
+    def claim(self, digest: Digest, size: int) -> bool:
+        """As `has`; what is here is also kept from prunes from now on, until the claims end.
+
+        In a cache that is read-only it is no more than `has`. Raises `StoreError`.
+        """
+        path = self.path(digest)
+        if not _is_here(path, size):
             return False
-        return stat.S_ISREG(found.st_mode) and found.st_size == size
+        if self.claimed.get(digest) == size:
+            return True
+        with Explaining("claim a blob", self.directory):
+            if not self.claims.claim(path, lambda found: _fits(found, size)):
+                return False
+        self.claimed[digest] = size
+        return True
 
     def writer(self, algorithm: str = "sha256") -> BlobWriter:
         """A writer for one blob whose digest is of `algorithm`; a context manager. Raises `StoreError`."""
+        self.claims.begin()
         return BlobWriter(self, TempFile(self._temp, self._owner), algorithm)
 
     def put(self, data: bytes) -> tuple[Digest, int]:
-        """Store `data`; its digest (sha256) and size in bytes. Raises `StoreError`."""
+        """Store and claim `data`; its digest (sha256) and size in bytes. Raises `StoreError`."""
         digest = Digest.of(data)
-        if not self.has(digest, len(data)):
+        if not self.claim(digest, len(data)):
             with self.writer() as writer:
                 writer.write(data)
                 writer.commit(digest, len(data))
@@ -97,18 +117,42 @@ class BlobStore:
         if count != size or hasher.hexdigest() != digest.hex:
             raise _corrupt(digest, self.path(digest))
 
+    def drop_if_damaged(self, digest: Digest) -> bool:
+        """Read the blob whole, and remove it if it is not what its name says; whether it was removed.
+
+        A good one that another process puts there meanwhile stays. Raises `StoreError`.
+        """
+        path = self.path(digest)
+        with Explaining("read a blob", os.path.dirname(path)):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            except FileNotFoundError:
+                return False
+            except OSError:
+                return self.discard(digest)  # a link
+            try:
+                if _is_whole(descriptor, digest):
+                    return False
+                self.claimed.pop(digest, None)
+                return remove_same(self.claims.sweep_lock, path, descriptor)
+            finally:
+                os.close(descriptor)
+
     def discard(self, digest: Digest) -> bool:
         """Remove the blob's name, so that it is made anew; False when it had none. Raises `StoreError`.
 
         Layouts that hold a hard link to it keep their bytes.
         """
         path = self.path(digest)
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise explain_os_error(error, "remove a corrupt blob", os.path.dirname(path)) from error
+        with Explaining("remove a corrupt blob", os.path.dirname(path)):
+            descriptor = lock_sweep(self.claims.sweep_lock, shared=False)
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                return False
+            finally:
+                os.close(descriptor)
+                self.claimed.pop(digest, None)
         return True
 
 
@@ -126,6 +170,7 @@ class BlobWriter:
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append `data`; its length. Raises `StoreError` (disk full, …)."""
         self._temp.write(data)
+        reach("blob-partly-written")
         self._hasher.update(data)
         length = memoryview(data).nbytes
         self.size += length
@@ -140,7 +185,7 @@ class BlobWriter:
         return Digest(self._algorithm, self._hasher.hexdigest())
 
     def commit(self, digest: Digest, size: int) -> None:
-        """Give the blob its final name if what was written is `digest` and `size`.
+        """Give the blob its final name if what was written is `digest` and `size`, and claim it.
 
         When the blob is there already, the bytes are dropped. One of the wrong size is replaced.
         Raises `CorruptBlobError`, `StoreError`.
@@ -153,12 +198,13 @@ class BlobWriter:
                 digest=str(digest),
             )
         path = self._store.path(digest)
-        if self._store.has(digest, size):
+        if self._store.claim(digest, size):
             self._temp.discard()
             return
         directory = os.path.dirname(path)
         with Explaining("write a blob", directory):
             self._name(path, directory)
+        self._store.claimed[digest] = size
 
     def _name(self, path: str, directory: str) -> None:
         descriptor = self._temp.descriptor
@@ -173,9 +219,18 @@ class BlobWriter:
                 fix="do not clean the cache by other means than hostbuild's",
             )
         reach("blob-before-rename")
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.rmdir(path)  # rename(2) does not put a file over a directory; a full one is an error
-        self._temp.rename(path)
+        claims = self._store.claims
+        # Alone: who links a blob while another one is renamed over it gets ENOENT (link(2) of an inode that
+        # has just lost its name), and who removes an older file of this name must not hit the new one.
+        held = lock_sweep(claims.sweep_lock, shared=False)
+        try:
+            if not _is_here(path, self.size):  # another process may have been faster
+                if os.path.isdir(path) and not os.path.islink(path):
+                    os.rmdir(path)  # rename(2) puts no file over a directory; a full one is an error
+                self._temp.rename(path)
+            claims.touch(path)  # the last write may have been long ago
+        finally:
+            os.close(held)
         reach("blob-after-rename")
         sync_directory(directory)
 
@@ -186,6 +241,31 @@ class BlobWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._temp.discard()
+
+
+def _is_here(path: str, size: int) -> bool:
+    try:
+        found = os.lstat(path)
+    except OSError:  # absent, or not to be reached: the write that follows tells why
+        return False
+    return _fits(found, size)
+
+
+def _fits(found: os.stat_result, size: int) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_size == size
+
+
+def is_whole(path: str, digest: Digest) -> bool:
+    """Whether the bytes of the file are what `digest` says, in constant memory. Raises `OSError`."""
+    with open(path, "rb", buffering=0) as stream:
+        return _is_whole(stream.fileno(), digest)
+
+
+def _is_whole(descriptor: int, digest: Digest) -> bool:
+    hasher = hashlib.new(digest.algorithm)
+    while piece := os.read(descriptor, _PIECE):
+        hasher.update(piece)
+    return hasher.hexdigest() == digest.hex
 
 
 def make_directories(top: str, directory: str) -> None:

@@ -17,14 +17,17 @@ from hostbuild.points import reach
 from hostbuild.store.failures import Explaining
 from hostbuild.store.last import named_build, set_last, touch_last
 from hostbuild.store.locks import POLL_INTERVAL, lock_descriptor, try_hold
-from hostbuild.store.places import Places
+from hostbuild.store.places import Places, list_names, owner_is_alive
 from hostbuild.store.record import why_incomplete
 
 if TYPE_CHECKING:
     from hostbuild.store.report import CleanReport
+    from hostbuild.store.seals import Seal
     from hostbuild.store.staging import Staging
-    from hostbuild.store.sweeping import BuildState
+    from hostbuild.store.states import BuildState
 
+#: A link would be followed to what is no build, and a pipe without a writer waits for ever.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 OnWait = Callable[[Mapping[str, Any] | None], None]
 
 
@@ -51,10 +54,13 @@ class Pin:
 
 
 class BuildDir:
-    """The build directory at `root`. Constructing it looks at nothing and creates nothing."""
+    """The build directory at `root`. Constructing it looks at nothing and creates nothing.
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.places = Places(os.fspath(root))
+    With `seal` what it makes is sealed, and only what was is found: see `seals`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], seal: Seal | None = None) -> None:
+        self.places = Places(os.fspath(root), seal)
 
     @property
     def last(self) -> str:
@@ -78,7 +84,8 @@ class BuildDir:
         """
         path = self.places.build(build_id)
         with Explaining("look for a build", self.places.by_hash):
-            return None if why_incomplete(path, build_id, sparse=sparse) else path
+            fault = why_incomplete(path, build_id, sparse=sparse, seal=self.places.seal)
+            return None if fault else path
 
     def last_build(self) -> str | None:
         """The ID of the complete build that `last` names, else None. Raises `StoreError`."""
@@ -93,7 +100,7 @@ class BuildDir:
         path = self.places.build(build_id)
         with Explaining("look for a build", self.places.by_hash):
             try:
-                descriptor = os.open(os.path.join(path, "build.json"), os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(os.path.join(path, "build.json"), _FLAGS)
             except (FileNotFoundError, NotADirectoryError):
                 return None
             pin = Pin(path, descriptor)
@@ -186,18 +193,32 @@ class BuildDir:
         is_ours: Callable[[Mapping[str, Any]], bool | None],
         *,
         keep: int = 5,
+        older_than: float | None = None,
+        everything: bool = False,
         dry_run: bool = False,
     ) -> CleanReport:
-        """Remove what dead builders left and complete builds beyond the newest: `sweeping.clean`."""
-        from hostbuild.store.sweeping import clean
+        """Remove what dead builders left, and complete builds by this rule: `sweeping.clean` and `Rule`."""
+        from hostbuild.store.sweeping import Rule, clean
 
-        return clean(self.places, is_ours, keep=keep, dry_run=dry_run)
+        return clean(self.places, is_ours, Rule(keep, older_than, everything), dry_run=dry_run)
 
     def status(self) -> list[BuildState]:
-        """All builds, running, stale, complete or damaged: `sweeping.status`. Creates nothing."""
-        from hostbuild.store.sweeping import status
+        """All builds, running, stale, complete or damaged: `states.status`. Creates nothing."""
+        from hostbuild.store.states import status
 
         return status(self.places)
+
+    def has_leftovers(self) -> bool:
+        """Whether a dead builder or cleaner left something here; three looks where nothing is being built."""
+        places = self.places
+        try:
+            if any(name.startswith((".last.", ".sequence.")) for name in os.listdir(places.builds)):
+                return True  # half of a swap
+            if not os.listdir(places.staging):
+                return bool(os.listdir(places.trash))
+        except OSError:  # none yet, or not to be read
+            return False
+        return bool(list_names(places.trash)) or not all(map(owner_is_alive, places.staged()))
 
     def _owner(self, build_id: str) -> Mapping[str, Any] | None:
         return self._identity(lambda other: other == build_id)

@@ -10,7 +10,7 @@ from hostbuild.errors import StoreError
 
 _FREE_SPACE = "free some space there, or choose another place with --cache-dir or --build-dir"
 _OTHER_PLACE = "choose a directory that you can write with --cache-dir or --build-dir"
-_LOCAL_PLACE = "choose a directory on a local file system with --cache-dir or --build-dir"
+LOCAL_PLACE = "choose a directory on a local file system with --cache-dir or --build-dir"
 
 #: errno -> (why, what to do)
 _MEANING: dict[int, tuple[str, str]] = {
@@ -29,9 +29,9 @@ _MEANING: dict[int, tuple[str, str]] = {
     errno.ENOTDIR: ("a file stands where a directory belongs", "remove the file, or choose another place"),
     errno.EISDIR: ("a directory stands where a file belongs", "remove it, or choose another place"),
     errno.EBUSY: ("it is a mount point or in use", "choose a directory inside it"),
-    errno.ENOLCK: ("the file system has no working file locks", _LOCAL_PLACE),
-    errno.ENOSYS: ("the file system does not support this operation", _LOCAL_PLACE),
-    errno.ENOTSUP: ("the file system does not support this operation", _LOCAL_PLACE),
+    errno.ENOLCK: ("the file system has no working file locks", LOCAL_PLACE),
+    errno.ENOSYS: ("the file system does not support this operation", LOCAL_PLACE),
+    errno.ENOTSUP: ("the file system does not support this operation", LOCAL_PLACE),
     errno.ENOENT: (
         "it does not exist any more; another program may have removed it",
         "try again, and do not remove hostbuild's directories while it runs",
@@ -46,11 +46,22 @@ def explain_os_error(error: OSError, doing: str, path: str) -> StoreError:
     keep the raw facts.
     """
     code = error.errno or 0
-    why, fix = _MEANING.get(code, (error.strerror or str(error), ""))
+    why, fix = _MEANING.get(code, (error.strerror or str(error), "see that you may use it, then try again"))
     name = errno.errorcode.get(code, "")
     return StoreError(
         f'cannot {doing} in "{path}"', why=f"{why} ({name})" if name else why, fix=fix, errno=code, path=path
     )
+
+
+def explain_any(error: OSError) -> StoreError:
+    """The same for an error that nobody expected: all that is known is what it says itself."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if not name:
+        what = error.strerror or str(error)
+        return StoreError(what, why="the system refused it", fix="run it again with -v", errno=error.errno)
+    found = explain_os_error(error, "use", name)
+    found.what = f'cannot use "{name}"'
+    return found
 
 
 class Explaining:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from typing import Any
 
 from hostbuild.points import reach
 from hostbuild.store.blobs import make_directories
+from hostbuild.store.claims import Claims
 from hostbuild.store.failures import Explaining
 from hostbuild.store.syncing import read_small
 from hostbuild.store.tempfiles import TempFile
@@ -16,13 +18,15 @@ from hostbuild.store.tempfiles import TempFile
 KEY_VERSION = 1
 _KEY = re.compile(r"[0-9a-f]{64}\Z")
 _LIMIT = 1 << 20  # bytes; a record is some hundred
+_TOUCH_AFTER = 3600.0
 
 
 class KeyStore:
     """Records below `directory`, one JSON file a key: `<first 2 hex>/<other 62>.json`."""
 
-    def __init__(self, directory: str, temp: str, owner: str) -> None:
+    def __init__(self, directory: str, temp: str, owner: str, claims: Claims) -> None:
         self.directory = directory
+        self._claims = claims
         self._temp = temp
         self._owner = owner
 
@@ -32,8 +36,10 @@ class KeyStore:
             raise ValueError(f"not a key: {key!r}")
         return f"{self.directory}/{key[:2]}/{key[2:]}.json"
 
-    def get(self, key: str) -> dict[str, Any] | None:
+    def get(self, key: str, *, touch: bool = True) -> dict[str, Any] | None:
         """The value recorded for `key`; None when there is none, or a torn, foreign or older one.
+
+        With `touch` its use is noted for `prune`, to the hour.
 
         Raises `StoreError` when the file cannot be read.
         """
@@ -49,7 +55,11 @@ class KeyStore:
         if not isinstance(record, dict) or record.get("version") != KEY_VERSION or record.get("key") != key:
             return None
         value = record.get("value")
-        return value if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return None
+        if touch:
+            _touch(path)
+        return value
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Record `value` (JSON values only) for `key`, replacing an older one at once.
@@ -65,7 +75,12 @@ class KeyStore:
             with Explaining("write a cache record", os.path.dirname(path)):
                 make_directories(self.directory, os.path.dirname(path))
                 reach("key-before-rename")
-                temp.rename(path)
+                shared = self._claims.share()  # it may replace one that another process has claimed
+                try:
+                    temp.rename(path)
+                    self._claims.touch(path)
+                finally:
+                    os.close(shared)
         finally:
             temp.discard()
 
@@ -77,3 +92,12 @@ class KeyStore:
                 os.unlink(path)
             except FileNotFoundError:
                 return
+
+
+def _touch(path: str) -> None:
+    """Note that the record was used, not more than once an hour. A time that cannot be noted is no fault."""
+    try:
+        if time.time() - os.stat(path).st_mtime > _TOUCH_AFTER:
+            os.utime(path)
+    except OSError:
+        return

@@ -10,7 +10,7 @@ from typing import Protocol
 from hostbuild.errors import CorruptBlobError, StoreError
 from hostbuild.oci.digest import Digest
 from hostbuild.points import reach
-from hostbuild.store.blobs import BLOB_MODE
+from hostbuild.store.blobs import BLOB_MODE, is_whole
 from hostbuild.store.copying import copy_file, link_or_copy
 from hostbuild.store.failures import Explaining
 from hostbuild.store.syncing import sync_directory, write_new_file
@@ -77,6 +77,7 @@ def write_layout(
             os.mkdir(folder, 0o755)
         for digest, size in wanted.items():
             _place(blobs, digest, size, os.path.join(folders[digest.algorithm], digest.hex), link=link)
+            reach("layout-partly-written")
         for folder in (*folders.values(), top):
             sync_directory(folder)
         reach("layout-before-index")
@@ -104,10 +105,13 @@ def _place(blobs: Blobs, digest: Digest, size: int, path: str, *, link: bool) ->
             digest=str(digest),
         )
     found = link_or_copy(source, path, mode=BLOB_MODE) if link else copy_file(source, path)
-    if found != size:
+    why = f"it has {found} bytes instead of {size}" if found != size else ""
+    if not (why or link) and not is_whole(path, digest):
+        why = "its bytes have another digest"
+    if why:
         raise CorruptBlobError(
-            f"blob {digest} in the cache is damaged",
-            why=f"it has {found} bytes instead of {size}",
+            f"blob {digest} is damaged",
+            why=f'"{source}": {why}',
             fix="build again: it is made anew",
             digest=str(digest),
             path=source,

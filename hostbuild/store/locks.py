@@ -77,32 +77,58 @@ def try_hold(path: str) -> Held | None:
 
 
 def hold(
-    path: str, *, timeout: float | None = None, on_wait: Callable[[], None] | None = None, what: str = ""
+    path: str,
+    *,
+    timeout: float | None = None,
+    on_wait: Callable[[float], bool] | None = None,
+    what: str = "",
 ) -> Held:
     """Take the lock at `path`, waiting while another process or thread holds it.
 
-    `timeout` is seconds, None waits for ever, 0 does not wait. `on_wait` is called once, when the first
-    attempt failed. `what` names the thing that is locked in the error. The same thread must not hold
-    the lock already: it would wait for itself. Raises `WaitTimeoutError`, and `StoreError` as
-    `try_hold` does.
+    `timeout` is seconds, None waits for ever, 0 does not wait. `on_wait` is called with the seconds waited
+    so far after each attempt that failed, until it returns True. `what` names in the error what is waited
+    for. The same thread must not hold the lock already: it would wait for itself. Raises
+    `WaitTimeoutError`, and `StoreError` as `try_hold` does.
     """
     held = try_hold(path)
     if held is not None:
         return held
-    if on_wait is not None:
-        on_wait()
-    deadline = None if timeout is None else time.monotonic() + timeout
+    begun = time.monotonic()
+    deadline = None if timeout is None else begun + timeout
     while deadline is None or time.monotonic() < deadline:
+        if on_wait is not None and on_wait(time.monotonic() - begun):
+            on_wait = None
         time.sleep(POLL_INTERVAL)
         held = try_hold(path)
         if held is not None:
             return held
+    pid = holder_pid(path)
     raise WaitTimeoutError(
         f"gave up after {timeout:g} s waiting for {what or 'another hostbuild process'}",
-        why=f'the lock "{path}" is held',
-        fix="try again later, or look for a stopped hostbuild process",
+        why=f'the lock "{path}" is held' + (f" by process {pid}" if pid else ""),
+        fix="try again later, or look whether that process is stopped",
         path=path,
+        pid=pid,
     )
+
+
+def holder_pid(path: str) -> int:
+    """The process that holds the lock at `path`, by the kernel's list (proc(5), /proc/locks); 0 if unknown.
+
+    The list has the locks of this pid namespace only, and none on systems other than Linux.
+    """
+    try:
+        found = os.stat(path)
+        with open("/proc/locks", encoding="ascii") as stream:
+            lines = stream.readlines()
+    except (OSError, ValueError):
+        return 0
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    for line in lines:
+        words = line.split()  # 1: FLOCK ADVISORY WRITE <pid> <major:minor:inode> 0 EOF
+        if len(words) > 5 and words[1] == "FLOCK" and words[3] == "WRITE" and words[5] == place:
+            return max(0, int(words[4]))
+    return 0
 
 
 def is_held(path: str) -> bool:
@@ -112,7 +138,7 @@ def is_held(path: str) -> bool:
     instant fails. Never creates anything. Raises `StoreError` where the file cannot be opened.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:

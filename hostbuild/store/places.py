@@ -15,17 +15,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import stat
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import StoreError
 from hostbuild.store.failures import Explaining, explain_os_error
+from hostbuild.store.filesystems import check_locks
 from hostbuild.store.locks import Held, hold, is_held
+from hostbuild.store.ownership import check_owner
 from hostbuild.store.syncing import read_small, replace_file
+
+if TYPE_CHECKING:
+    from hostbuild.store.seals import Seal
 
 #: Seconds to wait for the short lock of a build directory: held for some milliseconds at a time.
 SHORT_LOCK_TIMEOUT = 60.0
@@ -34,13 +40,16 @@ STAGED_NAME = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{16}\Z")
 UNNAMED_STAGED = re.compile(r"\.new\.[0-9a-f]{16}\Z")
 BUILD_ID = re.compile(r"[0-9a-f]{64}\Z")
 _RECORD_LIMIT = 1 << 26
+#: A record of a builder has some hundred bytes: what somebody planted there must not fill the memory.
+OWNER_LIMIT = 1 << 16
 
 
 class Places:
-    """The paths of one build directory. Constructing it looks at nothing."""
+    """The paths of one build directory, and the seal of those who build in it. Looks at nothing."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, seal: Seal | None = None) -> None:
         self.root = os.path.abspath(root)
+        self.seal = seal
         self.builds = os.path.join(self.root, "builds")
         self.by_hash = os.path.join(self.builds, "by-hash")
         self.by_pid = os.path.join(self.builds, "by-pid")
@@ -69,32 +78,51 @@ class Places:
             ignore = os.path.join(self.root, ".gitignore")
             if not os.path.lexists(ignore):
                 replace_file(ignore, b"*\n", sync=False)
+            if not os.path.isdir(self.locks):
+                check_locks(self.root)
             for each in self._directories():
                 os.makedirs(each, 0o755, exist_ok=True)
         self.check()
 
-    def check(self) -> None:
+    def check(self, *, only_look: bool = False) -> None:
         """Refuse links and files where directories belong: a checked-out source can hold them.
 
-        What does not exist is in order. Raises `StoreError`.
+        Another user's directory is refused too, unless the caller will `only_look`. What does not exist is
+        in order. Raises `StoreError`.
         """
-        for each in self._directories():
+        for each in (self.root, *self._directories()):
             try:
-                mode = os.lstat(each).st_mode
-            except FileNotFoundError:
+                found = os.lstat(each)
+                mode = found.st_mode
+                if stat.S_ISDIR(mode):
+                    if not only_look:
+                        check_owner(each, found)
+                    continue
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 raise explain_os_error(error, "look into the build directory", self.root) from error
-            if not stat.S_ISDIR(mode):
+            else:
                 kind = "a symbolic link" if stat.S_ISLNK(mode) else "a file"
                 raise StoreError(
                     f'will not use "{each}"',
                     why=f"it is {kind}, not a directory",
-                    fix="remove it: hostbuild makes a directory there",
+                    fix="remove it: hostbuild makes a directory there"
+                    + ("; or name where it leads with --build-dir" if each == self.root else ""),
                 )
 
     def _directories(self) -> tuple[str, ...]:
         return (self.builds, self.by_hash, self.by_pid, self.staging, self.locks, self.trash)
+
+    def exist(self) -> bool:
+        """Whether this is a build directory of hostbuild, and not of another tool. Nothing is followed."""
+        for each in (self.by_hash, self.staging, self.locks):
+            try:
+                if not stat.S_ISDIR(os.lstat(each).st_mode):
+                    return False
+            except OSError:
+                return False
+        return True
 
     def short_lock(self) -> Held:
         """The lock that serialises creating, cleaning, numbers and `last`. Raises `WaitTimeoutError`."""
@@ -113,7 +141,7 @@ class Places:
         highest = max(
             read_number(self.sequence),
             number_of(read_json(self.last_record)),
-            *(number_of(read_json(os.path.join(path, "owner.json"))) for path in self.staged()),
+            *(number_of(_owner_record(path)) for path in self.staged()),
             0,
         )
         replace_file(self.sequence, f"{highest + 1}\n".encode(), sync=False)
@@ -134,9 +162,9 @@ class Places:
     def holder(self, matches: Callable[[str], bool]) -> dict[str, Any] | None:
         """The `owner.json` of a live staged build whose ID `matches`, else None. Raises `OSError`."""
         for path in self.staged():
-            record = read_json(os.path.join(path, "owner.json"))
+            record = _owner_record(path)
             build_id = (record or {}).get("buildId")
-            if isinstance(build_id, str) and matches(build_id) and is_held(os.path.join(path, "owner.lock")):
+            if isinstance(build_id, str) and matches(build_id) and owner_is_alive(path):
                 return record
         return None
 
@@ -149,10 +177,36 @@ def list_names(directory: str) -> list[str]:
         return []
 
 
-def read_json(path: str) -> dict[str, Any] | None:
-    """The JSON object in `path`; None when it is absent or no such thing. Raises `OSError` otherwise."""
-    data = read_small(path, _RECORD_LIMIT)
-    if data is None:
+def owner_is_alive(staged: str) -> bool | None:
+    """Whether a builder holds the staged directory; None where no plain file stands in its lock's place.
+
+    A link would lead elsewhere, and a pipe would never open. Raises `OSError`, `StoreError`.
+    """
+    path = os.path.join(staged, "owner.lock")
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return is_held(path) if stat.S_ISREG(mode) else None
+
+
+def _owner_record(staged: str) -> dict[str, Any] | None:
+    """`owner.json` of a staged directory; None also for a link, which no builder makes."""
+    try:
+        return read_json(os.path.join(staged, "owner.json"), OWNER_LIMIT)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return None
+
+
+def read_json(path: str, limit: int = _RECORD_LIMIT) -> dict[str, Any] | None:
+    """The JSON object in `path`; None when it is absent, no such thing, or has more than `limit` bytes.
+
+    Raises `OSError` otherwise.
+    """
+    data = read_small(path, limit + 1)
+    if data is None or len(data) > limit:
         return None
     try:
         value = json.loads(data)

@@ -7,15 +7,16 @@ import json
 import os
 import stat
 import sys
-import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
 from hostbuild.errors import StoreError
 from hostbuild.points import reach
+from hostbuild.store.beside import LOCK, beside, clean_beside
 from hostbuild.store.failures import Explaining
-from hostbuild.store.locks import is_held, lock_new_file
+from hostbuild.store.locks import lock_new_file
 from hostbuild.store.syncing import read_small, sync_directory
 from hostbuild.store.trees import remove_tree
 
@@ -24,8 +25,6 @@ from hostbuild.store.trees import remove_tree
 _LAYOUT_NAMES = frozenset(
     {"oci-layout", "index.json", "blobs", "ingest", "manifest.json", "repositories"},
 )
-#: A staged directory without a lock that is younger than this (seconds) may be about to get it.
-_GRACE = 60.0
 _ATTEMPTS = 20
 
 
@@ -48,7 +47,11 @@ class StagedDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with Explaining("remove a staged directory", self._holder):
+            # Of two errors the first tells why; what is left is removed when it is no longer new.
+            with (
+                nullcontext() if error is None else suppress(StoreError),
+                Explaining("remove a staged directory", self._holder),
+            ):
                 remove_tree(self._holder)
         finally:
             os.close(self._lock)
@@ -59,16 +62,16 @@ def stage_beside(destination: str) -> StagedDirectory:
 
     Creates the parent. `path` does not exist yet: the caller makes it. Raises `StoreError`.
     """
-    parent, name = os.path.split(os.path.realpath(destination))
-    prefix = f".{name[:48]}.hostbuild-"
+    target = os.path.realpath(destination)
+    parent, prefix = beside(target)
     with Explaining("make a directory", parent):
         _make(parent)
-        _clean_beside(parent, prefix)
+        clean_beside(target)
         while True:
             holder = os.path.join(parent, prefix + os.urandom(8).hex())
             _make(holder, 0o700)
             try:
-                lock = lock_new_file(os.path.join(holder, "lock"))
+                lock = lock_new_file(os.path.join(holder, LOCK))
             except BaseException:
                 remove_tree(holder)
                 raise
@@ -183,6 +186,7 @@ def _exchange(one: str, other: str) -> None:
     aside = f"{one}.older"
     os.rename(other, aside)
     try:
+        reach("publish-after-aside")
         os.rename(one, other)
     except BaseException:
         os.rename(aside, other)
@@ -211,20 +215,9 @@ def exchange_names(one: str, other: str) -> bool:
 def _is_marked(path: str) -> bool:
     try:
         return "imageLayoutVersion" in json.loads(read_small(path, 4096) or b"{}")
-    except (ValueError, TypeError, OSError):  # not known to be a layout, so it is not replaced
+    except (ValueError, TypeError):
         return False
-
-
-def _clean_beside(parent: str, prefix: str) -> None:
-    """Remove what killed processes left beside a destination: unlocked, and no longer new."""
-    for name in os.listdir(parent):
-        if not name.startswith(prefix) or len(name) != len(prefix) + 16:
-            continue
-        holder = os.path.join(parent, name)
-        try:
-            found = os.lstat(holder)
-        except FileNotFoundError:
-            continue
-        old = time.time() - found.st_ctime > _GRACE
-        if stat.S_ISDIR(found.st_mode) and old and not is_held(os.path.join(holder, "lock")):
-            remove_tree(holder)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False  # a link: no layout has that

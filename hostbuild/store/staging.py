@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self
 
+from hostbuild.errors import StoreError
 from hostbuild.oci.digest import Digest
 from hostbuild.points import reach
 from hostbuild.store.failures import Explaining
@@ -46,6 +48,14 @@ class Staging:
                 self._drop()
                 raise
 
+    def start_over(self) -> None:
+        """Make `build` and `work` empty again. Raises `StoreError`."""
+        with Explaining("stage a build", self.path):
+            for directory, mode in ((self.build, 0o755), (self.work, 0o700)):
+                if os.listdir(directory):
+                    remove_tree(directory)
+                    os.mkdir(directory, mode)
+
     def write_record(
         self,
         record: Mapping[str, Any],
@@ -54,7 +64,8 @@ class Staging:
     ) -> None:
         """Write `build.json` (see `hostbuild.store.record.write_record`). Raises `StoreError`."""
         with Explaining("write build.json", self.build):
-            write_record(os.path.join(self.build, "build.json"), self.build_id, record, blobs, absent)
+            path = os.path.join(self.build, "build.json")
+            write_record(path, self.build_id, record, blobs, absent, seal=self._places.seal)
 
     def publish(self) -> str:
         """Sync `build` and give it its name by-hash/<id>; that path. One that has it is replaced.
@@ -69,12 +80,14 @@ class Staging:
             reach("build-before-publish")
             older = ""
             with self._places.short_lock():
+                self._places.check()  # what was a directory at the start may be a link by now
                 # Exchanged in one step where that can be done: `last` may name it, and must not dangle.
                 if not (os.path.lexists(target) and exchange_names(self.build, target)):
                     if os.path.lexists(target):
                         older = self._places.throw_away(target)
                         reach("build-after-aside")
                     os.rename(self.build, target)
+                reach("build-after-rename")
                 sync_directory(self._places.by_hash)
             if older:
                 remove_tree(older)
@@ -96,7 +109,9 @@ class Staging:
                 with Explaining("remove a staged build", self._places.staging):
                     if self._pid_link and os.path.islink(self._pid_link):
                         self._remove_pid_link()
-                    remove_tree(self._places.throw_away(self.path))
+                    gone = self._places.throw_away(self.path)
+                    reach("stage-in-trash")
+                    remove_tree(gone)
         finally:
             self._drop()
 
@@ -106,7 +121,9 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # Of two errors the first tells why; what is left here is removed by the next build or `clean`.
+        with nullcontext() if error is None else suppress(StoreError):
+            self.close()
 
     def _create(self, identity: Mapping[str, Any]) -> None:
         """Under the short lock. The name comes after lock and record: whoever has a name has both."""
@@ -138,7 +155,12 @@ class Staging:
             link = f"{link}.{os.urandom(4).hex()}"
         temp = temporary_name(link)
         os.symlink(f"../staging/{os.path.basename(self.path)}", temp)
-        os.replace(temp, link)
+        try:
+            reach("pid-link-before-rename")
+            os.replace(temp, link)
+        except BaseException:
+            remove_file(temp)
+            raise
         self._pid_link = link
 
     def _remove_pid_link(self) -> None:

@@ -1,141 +1,179 @@
-"""Status and cleaning of a build directory: tells the living from the dead by their locks."""
+"""Cleaning of a build directory: tells the living from the dead by their locks."""
 
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
+from hostbuild.errors import StoreError
 from hostbuild.points import reach
-from hostbuild.store.failures import Explaining
+from hostbuild.store.failures import Explaining, explain_os_error
 from hostbuild.store.last import named_build, settle
-from hostbuild.store.locks import is_held, lock_descriptor, remove_file
-from hostbuild.store.places import BUILD_ID, UNNAMED_STAGED, Places, list_names, read_json
-from hostbuild.store.record import is_foreign, why_incomplete
-from hostbuild.store.report import CleanReport, Removal
+from hostbuild.store.locks import lock_descriptor, remove_file
+from hostbuild.store.places import UNNAMED_STAGED, Places, list_names, owner_is_alive
+from hostbuild.store.record import is_foreign
+from hostbuild.store.report import CleanReport, Removal, duration
 from hostbuild.store.staging import pid_link_is_live
-from hostbuild.store.trees import remove_tree, tree_size
+from hostbuild.store.states import (
+    NO_LOCK,
+    UNREADABLE,
+    fault_of,
+    host_of,
+    owner_of,
+    pid_of,
+    published,
+)
+from hostbuild.store.trees import remove_tree
 
-State = Literal["running", "stale", "complete", "sparse", "damaged"]
+IsOurs = Callable[[Mapping[str, Any]], bool | None]
 #: A build that was published or used less than this many seconds ago is kept: its reader may not have
 #: pinned it yet.
 YOUNG = 60.0
 
 
-@dataclass(frozen=True)
-class BuildState:
-    """One build: `identity` is its builder's record (running, stale), `size` bytes, `since` epoch seconds.
-
-    `last` tells that the link names it, `why` what is damaged.
+class Rule(NamedTuple):
+    """Which complete builds go: all but the newest `keep`, of these only what was not used for `older_than`
+    seconds. The one that `last` names stays. With `everything` neither counts: only the age does.
     """
 
-    state: State
-    build_id: str
-    path: str
-    size: int
-    since: float
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    last: bool = False
-    why: str = ""
+    keep: int = 5
+    older_than: float | None = None
+    everything: bool = False
+
+    def why(self, place: int, unused: float, *, last: bool) -> str:
+        """Why the build at `place` (1 is the newest), `unused` for so many seconds, goes; "" if it stays."""
+        if (place <= self.keep or last) and not self.everything:
+            return ""
+        if self.older_than is not None:
+            return f"not used for {duration(unused)}" if unused >= self.older_than else ""
+        return "every complete build goes" if self.everything else f"older than the newest {self.keep}"
 
 
-def status(places: Places) -> list[BuildState]:
-    """Running and stale builds, then complete, sparse and damaged ones, newest first. Creates nothing.
-
-    Raises `StoreError`.
-    """
-    states: list[BuildState] = []
-    with Explaining("look into the build directory", places.builds):
-        for path in places.staged():
-            build_id, identity = _owner(path)
-            state: State = "running" if is_held(os.path.join(path, "owner.lock")) else "stale"
-            since = _mtime(os.path.join(path, "owner.json"))
-            if since is not None:
-                states.append(BuildState(state, build_id, path, tree_size(path), since, identity))
-        named = named_build(places)
-        for since, build_id, path in _published(places):
-            why = why_incomplete(path, build_id, sparse=True)
-            if os.path.isdir(path) and not is_foreign(path):
-                whole = not why and not why_incomplete(path, build_id)
-                state = "damaged" if why else "complete" if whole else "sparse"
-                size = tree_size(path)
-                states.append(BuildState(state, build_id, path, size, since, last=build_id == named, why=why))
-    return states
-
-
-def clean(
-    places: Places,
-    is_ours: Callable[[Mapping[str, Any]], bool | None],
-    *,
-    keep: int = 5,
-    dry_run: bool = False,
-) -> CleanReport:
-    """Remove what dead builders left and complete builds beyond the newest `keep`; safe while builds run.
+def clean(places: Places, is_ours: IsOurs, rule: Rule | None = None, *, dry_run: bool = False) -> CleanReport:
+    """Remove what dead builders left, and complete builds by `rule`; safe while builds run.
 
     - A staged directory whose lock is free is dead when `is_ours(identity)` is True: its builder ran
       where this lock would be seen. Otherwise (None: another machine on a shared file system) it is
       left and reported. One whose record cannot be read is judged by its lock alone.
     - Pid links that name nothing alive, damaged builds, what is in the trash.
-    - Complete builds by age of last use, never the one that `last` names, one that somebody pins, one
-      whose ID is being built, or one that was used in the last minute.
+    - Complete builds by the time of their last use, never one that somebody pins, one whose ID is being
+      built, or one that was used in the last minute.
 
     Everything is renamed into the trash under the short lock and deleted after it. A dry run changes
     nothing. Raises `StoreError`.
     """
+    places.check(only_look=dry_run)
     if not os.path.isdir(places.locks):
-        places.check()
         return CleanReport()
-    sweep = _Sweep(places, is_ours, dry_run=dry_run)
+    sweep = _Sweep(places, is_ours, rule or Rule(), dry_run=dry_run)
     with Explaining("clean the build directory", places.builds):
-        places.prepare()
-        with places.short_lock():
-            sweep.run(keep)
+        if not dry_run:
+            places.prepare()
+        with _quiet(places, dry_run=dry_run):
+            sweep.run()
         if not dry_run:
             reach("clean-before-delete")
         sweep.empty_trash()
     return CleanReport(tuple(sweep.removed), tuple(sweep.left))
 
 
+def _quiet(places: Places, *, dry_run: bool) -> AbstractContextManager[object]:
+    """The short lock; a dry run does without it where it could not be taken, as it makes no file."""
+    takeable = os.access(os.path.join(places.locks, "builds.lock"), os.W_OK)
+    return places.short_lock() if takeable or not dry_run else nullcontext()
+
+
+class _Links:
+    """How many names of each file would be gone: the last one frees its bytes."""
+
+    def __init__(self) -> None:
+        self._gone: dict[tuple[int, int], int] = {}
+
+    def freed_by(self, path: str) -> int:
+        """Bytes that come free when `path` goes after all that this was asked before. Raises `OSError`."""
+        freed = 0
+        pending = [path]
+        while pending:
+            current = pending.pop()
+            try:
+                found = os.lstat(current)
+                if stat.S_ISDIR(found.st_mode):
+                    with os.scandir(current) as entries:
+                        pending.extend(entry.path for entry in entries)
+                    continue
+            except (FileNotFoundError, PermissionError):
+                continue
+            inode = (found.st_dev, found.st_ino)
+            self._gone[inode] = self._gone.get(inode, 0) + 1
+            if self._gone[inode] == found.st_nlink:
+                freed += found.st_size
+        return freed
+
+
 class _Sweep:
     """One cleaning: what it decided so far."""
 
-    def __init__(
-        self, places: Places, is_ours: Callable[[Mapping[str, Any]], bool | None], *, dry_run: bool
-    ) -> None:
+    def __init__(self, places: Places, is_ours: IsOurs, rule: Rule, *, dry_run: bool) -> None:
         self._places = places
         self._is_ours = is_ours
+        self._rule = rule
         self._dry_run = dry_run
+        self._links = _Links()
         self._building: set[str] = set()
-        self._dead: set[str] = set()
+        self._dead: dict[str, int] = {}  # a path in the trash: its place in `removed`
         self.removed: list[Removal] = []
         self.left: list[Removal] = []
 
-    def run(self, keep: int) -> None:
+    def run(self) -> None:
         """Under the short lock."""
         if not self._dry_run:
-            settle(self._places)
+            try:
+                settle(self._places)
+            except (OSError, StoreError) as error:  # no link of ours; it is nobody's reason to keep the dead
+                why = error.why if isinstance(error, StoreError) else error.strerror
+                self.left.append(Removal(self._places.last, f"not to be mended: {why}", 0))
         self._staged()
-        self._links()
-        self._builds(keep)
+        self._pid_links()
+        self._builds()
 
     def empty_trash(self) -> None:
-        """Delete what lies in the trash, ours and what others did not come to delete."""
-        for name in list_names(self._places.trash):
-            path = os.path.join(self._places.trash, name)
+        """Delete what lies in the trash, ours first, then what others did not come to delete."""
+        others = [
+            path
+            for name in list_names(self._places.trash)
+            if (path := os.path.join(self._places.trash, name)) not in self._dead
+        ]
+        for path in [*self._dead, *others]:
             if self._dry_run:
-                self.removed.append(Removal(path, "in the trash", tree_size(path, only_own=True)))
+                self.removed.append(Removal(path, "in the trash", self._links.freed_by(path)))
                 continue
-            size = remove_tree(path)
-            if size and path not in self._dead:
+            number = self._dead.get(path)
+            try:
+                size = remove_tree(path)
+            except OSError as error:
+                self.left.append(Removal(path, explain_os_error(error, "remove", path).why, 0))
+                continue
+            if number is not None:
+                self.removed[number] = self.removed[number]._replace(size=size)
+            elif size:
                 self.removed.append(Removal(path, "in the trash", size))
 
-    def _throw(self, path: str, why: str) -> None:
-        self.removed.append(Removal(path, why, tree_size(path, only_own=True)))
-        if not self._dry_run:
-            reach("clean-before-trash")
-            self._dead.add(self._places.throw_away(path))
+    def _throw(self, path: str, why: str) -> bool:
+        if self._dry_run:
+            self.removed.append(Removal(path, why, self._links.freed_by(path)))
+            return True
+        reach("clean-before-trash")
+        try:
+            gone = self._places.throw_away(path)
+        except FileNotFoundError:  # a builder that ends takes away its own without the short lock
+            return False
+        self._dead[gone] = len(self.removed)
+        self.removed.append(Removal(path, why, 0))
+        return True
 
     def _staged(self) -> None:
         for name in list_names(self._places.staging):
@@ -143,23 +181,26 @@ class _Sweep:
             if UNNAMED_STAGED.match(name):
                 self._throw(path, "a build that ended while it was set up")
         for path in self._places.staged():
-            build_id, identity = _owner(path)
-            if is_held(os.path.join(path, "owner.lock")):
+            # In this order: who is dead has written its record, or never will.
+            alive = owner_is_alive(path)
+            build_id, identity = owner_of(path)
+            if alive:
                 self._building.add(build_id)
+            elif alive is None:
+                self.left.append(Removal(path, NO_LOCK, 0))
             elif not identity or self._is_ours(identity):
-                self._throw(path, f"its builder ended (process {identity.get('pid', 'unknown')})")
+                self._throw(path, f"its builder ended (process {pid_of(identity) or 'unknown'})")
             else:
-                why = (
-                    f"made on another machine ({identity.get('host', 'unknown')}): cannot be judged from here"
-                )
+                why = f"made on another machine ({host_of(identity)}): cannot be judged from here"
                 self.left.append(Removal(path, why, 0))
 
-    def _links(self) -> None:
+    def _pid_links(self) -> None:
         for name in list_names(self._places.by_pid):
             link = os.path.join(self._places.by_pid, name)
-            if not os.path.islink(link) or pid_link_is_live(self._places, link):
+            target = _link_text(link)
+            if not target or self._is_live(link):
                 continue
-            if os.path.exists(link) and not self._thrown(link):
+            if os.path.exists(link) and not self._thrown(target):
                 continue  # what it names was left, or is another tool's
             self.removed.append(Removal(link, "its process ended", 0))
             if not self._dry_run:
@@ -168,62 +209,71 @@ class _Sweep:
             if name.startswith((".last.", ".sequence.", ".last.json.")) and not self._dry_run:
                 remove_file(os.path.join(self._places.builds, name))  # half of a swap that was killed
 
-    def _thrown(self, link: str) -> bool:
-        target = os.path.join(self._places.staging, os.path.basename(os.readlink(link)))
-        return any(each.path == target for each in self.removed)
+    def _is_live(self, link: str) -> bool:
+        try:
+            return pid_link_is_live(self._places, link)
+        except (OSError, StoreError):  # gone meanwhile, or it leads to what no builder made
+            return True
 
-    def _builds(self, keep: int) -> None:
+    def _thrown(self, target: str) -> bool:
+        path = os.path.join(self._places.staging, os.path.basename(target))
+        return any(each.path == path for each in self.removed)
+
+    def _builds(self) -> None:
         named = named_build(self._places)
-        kept = 0
-        for used, build_id, path in _published(self._places):
+        place = 0
+        for used, build_id, path in published(self._places):
             if is_foreign(path):
                 self.left.append(Removal(path, "not made by hostbuild", 0))
                 continue
-            why = why_incomplete(path, build_id, sparse=True)
+            why = fault_of(path, build_id)
             if build_id in self._building:
+                continue
+            if why == UNREADABLE:
+                self.left.append(Removal(path, why, 0))
                 continue
             if why:
                 self._throw(path, f"damaged: {why}")
                 continue
-            kept += 1
-            if kept <= keep or build_id == named or time.time() - used < YOUNG:
+            place += 1
+            unused = time.time() - used
+            why = self._rule.why(place, unused, last=build_id == named)
+            if not why:
                 continue
-            self._throw_unpinned(path, f"older than the newest {keep}")
-
-    def _throw_unpinned(self, path: str, why: str) -> None:
-        record = os.path.join(path, "build.json")
-        descriptor = os.open(record, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if lock_descriptor(descriptor, record):
-                self._throw(path, why)
+            if unused < YOUNG:
+                self.left.append(Removal(path, "used a moment ago", 0))
             else:
+                self._throw_unpinned(path, why, last=build_id == named)
+
+    def _throw_unpinned(self, path: str, why: str, *, last: bool) -> None:
+        record = os.path.join(path, "build.json")
+        try:
+            descriptor = os.open(record, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:  # somebody removed it who takes no lock
+            return
+        try:
+            if not lock_descriptor(descriptor, record):
                 self.left.append(Removal(path, "in use", 0))
+                return
+            if not last:
+                self._throw(path, why)
+                return
+            # The link first: it never names what is gone. Killed in between, the next one finds a complete
+            # build and its record, and puts the link back.
+            self.removed.append(Removal(self._places.last, "the build that it named goes", 0))
+            if not self._dry_run:
+                remove_file(self._places.last)
+                reach("clean-after-last")
+            self._throw(path, why)
+            if not self._dry_run:
+                remove_file(self._places.last_record)
         finally:
             os.close(descriptor)
 
 
-def _owner(path: str) -> tuple[str, Mapping[str, Any]]:
-    record = read_json(os.path.join(path, "owner.json")) or {}
-    build_id, identity = record.get("buildId"), record.get("identity")
-    return (
-        build_id if isinstance(build_id, str) else "",
-        identity if isinstance(identity, dict) else {},
-    )
-
-
-def _published(places: Places) -> list[tuple[float, str, str]]:
-    """(time of last use, build ID, path) of what lies in by-hash/, newest first."""
-    found = []
-    for name in list_names(places.by_hash):
-        path = os.path.join(places.by_hash, name)
-        used = _mtime(path)
-        if BUILD_ID.match(name) and used is not None:
-            found.append((used, name, path))
-    return sorted(found, reverse=True)
-
-
-def _mtime(path: str) -> float | None:
+def _link_text(path: str) -> str:
+    """What a symbolic link says, "" where there is none (any more)."""
     try:
-        return os.lstat(path).st_mtime
-    except FileNotFoundError:
-        return None
+        return os.readlink(path)
+    except OSError:
+        return ""

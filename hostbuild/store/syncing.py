@@ -62,6 +62,7 @@ def replace_file(path: str, data: bytes, *, mode: int = 0o644, sync: bool = True
     temp = temporary_name(path)
     write_new_file(temp, data, mode=mode, sync=sync)
     try:
+        reach("file-before-rename")
         os.rename(temp, path)
     except BaseException:
         remove_file(temp)
@@ -94,6 +95,7 @@ def swap_link(link: str, target_text: str) -> None:
         except BaseException:
             remove_file(temp)
             raise
+        reach("link-after-swap")
         sync_directory(directory)
 
 

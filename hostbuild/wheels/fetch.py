@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from hostbuild.model import Access, Event, EventCallback, ignore_event
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.quoting import quote
 from hostbuild.plan import key_of
+from hostbuild.points import reach
 from hostbuild.store.cache import Cache
 from hostbuild.wheels.credentials import Credentials
 from hostbuild.wheels.places import Place, Reach, Tally
@@ -97,7 +98,7 @@ class _Job:
         digest, size = source.digest, source.size
         if digest is None:
             return None
-        if size is None or not self._cache.blobs.has(digest, size):
+        if size is None or not self._cache.blobs.claim(digest, size):
             value = self._cache.recorded(_key(digest))
             if value is None or size not in (None, value["size"]):
                 return None
@@ -152,7 +153,7 @@ class _Job:
         wanted = source.digest
 
         def make() -> dict[str, Any]:
-            if source.size is not None and self._cache.blobs.has(wanted, source.size):
+            if source.size is not None and self._cache.blobs.claim(wanted, source.size):
                 return {"digest": str(wanted), "size": source.size}
             digest, size = self._bring(source, place, tally)
             return {"digest": str(digest), "size": size}
@@ -160,16 +161,19 @@ class _Job:
         value, made = self._cache.produce(
             _key(wanted),
             make,
-            on_wait=lambda: self._on_event(
-                Event("waiting", f"waiting for another process that fetches {source.filename}")
-            ),
+            what=f"fetches {source.filename}",
+            on_wait=lambda wait: self._on_event(Event("waiting", wait.text, data={"pid": wait.pid})),
         )
         return CachedWheel(source.filename, wanted, int(value["size"]), self._cache.blobs.path(wanted), made)
 
     def _bring(self, source: WheelSource, place: Place, tally: Tally) -> tuple[Digest, int]:
         algorithm = source.digest.algorithm if source.digest else "sha256"
         with self._cache.blobs.writer(algorithm) as writer:
-            write: Callable[[bytes], object] = writer.write
+
+            def write(data: bytes) -> None:
+                writer.write(data)
+                reach("wheel-partly-fetched")
+
             place.copy(source.filename, source.size, tally.counting(write, source.size))
             digest, size = writer.digest, writer.size
             if digest != (source.digest or digest):

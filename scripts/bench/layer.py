@@ -1,11 +1,17 @@
-"""Measures writing a layer against Python's tarfile with gzip 6 and against `tar | gzip`, in one run.
+"""Measures writing a layer, in each compression, against level-6 tar and gzip, in one run.
 
     python scripts/bench/layer.py --files 20000 --mb 500
+    python scripts/bench/layer.py --levels          # size against time, of every compression
 
 Makes a seeded tree in a temporary directory: sizes as in source trees (lognormal), mostly text, some binary
-data, some that does not compress. Each contestant runs in a process of its own over the same warm tree, walks
-it, and writes one compressed file; they take turns, and the best of `--runs` counts. `floor` is what cannot
-be avoided: reading, SHA-256 of the archive and compressing it, one after the other, over the processors.
+data, some that does not compress; or takes `--tree`. Each contestant runs in a process of its own over the
+same warm tree, walks it, and writes one compressed file; they take turns, and the best of `--runs` counts.
+
+`go-gzip6` is a Go program with archive/tar and compress/gzip as builders in Go write layers (where there is a
+go command), `tarfile-gzip6` Python's own. hostbuild compares each file with its digest while it writes;
+making these digests, as a build does to know what it has, is the row `digests`. `floor` is what cannot be
+avoided: reading, SHA-256 of the archive, compressing it, and SHA-256 of what came out, one after the other,
+over the processors; `x floor` is how many times as long a contestant took.
 """
 
 from __future__ import annotations
@@ -26,9 +32,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
-from hostbuild.layer import GZIP, write_layer
+from hostbuild.errors import ToolMissingError
+from hostbuild.layer import Compression, compression_of, write_layer
 from hostbuild.model import Entry
 
 BLOCK = 1 << 20
@@ -44,13 +52,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7, help="the tree's random seed (default %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="best of so many (default %(default)s)")
     parser.add_argument("--tree", default="", help="measure this directory instead of a made one")
+    parser.add_argument(
+        "--levels", action="store_true", help="measure the levels of each compression instead"
+    )
     parser.add_argument("--only", default="", help="only contestants whose names contain one of a,b,…")
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--peer", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one == "make":
         make_tree(options.tree, options.files, int(options.mb * 1e6), options.seed)
     elif options.one:
-        print(json.dumps(measured(CONTESTANTS[options.one], options.tree)))
+        print(json.dumps(measured(contestant(options.one, options.peer), options.tree)))
     else:
         with tempfile.TemporaryDirectory(prefix="hostbuild-bench-") as directory:
             tree = options.tree or os.path.join(directory, "tree")
@@ -58,7 +70,11 @@ def main() -> int:
                 child(
                     "make", tree, f"--files={options.files}", f"--mb={options.mb}", f"--seed={options.seed}"
                 )
-            print(table(tree, options.runs, [word for word in options.only.split(",") if word]))
+            peer = build_peer(directory)
+            names = LEVELS if options.levels else NAMES
+            only = [word for word in options.only.split(",") if word]
+            names = [name for name in names if not only or any(word in name for word in only)]
+            print(table(tree, options.runs, names, peer))
     return 0
 
 
@@ -66,6 +82,17 @@ def child(name: str, tree: str, *more: str) -> str:
     """Runs one step in a process of its own; this one stays small, as children start with its peak memory."""
     command = [sys.executable, os.path.abspath(__file__), "--one", name, "--tree", tree, *more]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def build_peer(directory: str) -> str:
+    """The Go program that writes a layer as builders in Go do; "" without a go command."""
+    go = shutil.which("go")
+    if go is None:
+        return ""
+    program = os.path.join(directory, "peer")
+    source = Path(__file__).with_name("layer_peer.go")
+    subprocess.run([go, "build", "-o", program, source], check=True, cwd=directory)
+    return program
 
 
 # The tree
@@ -168,28 +195,40 @@ def open_file(path: str) -> BinaryIO:
     return open(path, "rb", buffering=0)
 
 
-def ours(tree: str, out: str, *, threads: int) -> Figures:
+def ours(tree: str, out: str, *, how: str, threads: int) -> Figures:
+    """Walks and writes, with a digest in each entry; making these is not counted: see `digests`."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    found = list(walk(tree))
+    walked, walked_cpu = time.perf_counter() - clock, time.process_time() - cpu
+    found = [replace(entry, digest=digest_of(entry)) for entry in found]
+    clock, cpu = time.perf_counter(), time.process_time()
     with open(out, "wb") as file:
-        result = write_layer(walk(tree), file.write, threads=threads)
-    return {"size": result.size, "input": result.diff_size}
+        result = write_layer(found, file.write, threads=threads, compression=compression(how))
+    seconds = walked + time.perf_counter() - clock
+    return {
+        "size": result.size,
+        "seconds": seconds,
+        "cpu": walked_cpu + time.process_time() - cpu,
+        "floor": floor(tree, how),
+    }
 
 
-def ours_checked(tree: str, out: str) -> Figures:
-    """With a digest in each entry. Walking and making the digests is not counted: see `walk`."""
-    found = []
+def compression(how: str) -> Compression:
+    name, _, level = how.partition(" ")
+    return compression_of(name, int(level) if level else None)
+
+
+def digests(tree: str, _out: str) -> Figures:
     for entry in walk(tree):
-        digest = ""
-        if entry.open is not None:
-            with open(entry.origin, "rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        found.append(replace(entry, digest=digest))
-    start = time.perf_counter()
-    before = time.process_time()
-    with open(out, "wb") as file:
-        result = write_layer(found, file.write, threads=2)
-    seconds = time.perf_counter() - start
-    cpu = time.process_time() - before
-    return {"size": result.size, "input": result.diff_size, "seconds": seconds, "cpu": cpu}
+        digest_of(entry)
+    return {"size": 0}
+
+
+def digest_of(entry: Entry) -> str:
+    if entry.open is None:
+        return ""
+    with open(entry.origin, "rb", buffering=0) as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
 
 
 def walk_only(tree: str, _out: str) -> Figures:
@@ -218,75 +257,99 @@ def tar_gzip(tree: str, out: str) -> Figures:
     return {"size": os.path.getsize(out)}
 
 
-def floor(tree: str, _out: str, *, processors: int) -> Figures:
-    read = hashing = compressing = 0.0
-    size = 0
-    compress = GZIP.function()
-    clock = time.perf_counter
-    piece = bytearray()
-    start = clock()
-    for entry in walk(tree):
-        if entry.open is None:
-            continue
-        with entry.open() as file:
-            while data := file.read(BLOCK):
-                piece += data
-        while len(piece) >= BLOCK:
-            read += clock() - start
-            whole = bytes(piece[:BLOCK])
-            del piece[:BLOCK]
-            start = clock()
-            hashlib.sha256(whole).digest()
-            hashing += clock() - start
-            start = clock()
-            size += len(compress(whole))
-            compressing += clock() - start
-            start = clock()
-    total = read + hashing + compressing
-    return {"seconds": total / processors, "cpu": total, "size": size}
+def go(tree: str, out: str, *, peer: str) -> Figures:
+    subprocess.run([peer, tree, out], check=True)
+    return {"size": os.path.getsize(out)}
 
 
-CONTESTANTS: dict[str, Callable[[str, str], Figures]] = {
-    "walk": walk_only,
-    "floor-1": functools.partial(floor, processors=1),
-    "floor-2": functools.partial(floor, processors=2),
-    "hostbuild-1": functools.partial(ours, threads=1),
-    "hostbuild-2": functools.partial(ours, threads=2),
-    "hostbuild-4": functools.partial(ours, threads=4),
-    "hostbuild-2-checked": ours_checked,
-    "tarfile-gzip6": stdlib,
-    "tar-gzip6": tar_gzip,
-}
+def floor(tree: str, how: str) -> float:
+    """Seconds that nobody can avoid; the bytes are those of the files, without headers."""
+    compress = compression(how).function()
+    buffer = bytearray(BLOCK)
+    view, fill = memoryview(buffer), 0
+    paths = [entry.origin for entry in walk(tree) if entry.open is not None]
+    start = time.perf_counter()
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        while count := os.readv(descriptor, [view[fill:]]):
+            fill += count
+            if fill == BLOCK:
+                hashlib.sha256(buffer).digest()
+                if compress is not None:
+                    hashlib.sha256(compress(buffer)).digest()
+                fill = 0
+        os.close(descriptor)
+    return (time.perf_counter() - start) / PROCESSORS
 
 
-def table(tree: str, runs: int, only: list[str]) -> str:
-    names = [name for name in CONTESTANTS if not only or any(word in name for word in only)]
-    missing = [tool for tool in ("tar", "gzip") if shutil.which(tool) is None]
-    if missing and "tar-gzip6" in names:
-        names.remove("tar-gzip6")
+def contestant(name: str, peer: str) -> Callable[[str, str], Figures]:
+    known: dict[str, Callable[[str, str], Figures]] = {
+        "walk": walk_only,
+        "digests": digests,
+        "go-gzip6": functools.partial(go, peer=peer),
+        "tarfile-gzip6": stdlib,
+        "tar-gzip6": tar_gzip,
+    }
+    if name in known:
+        return known[name]
+    how, _, threads = name.partition(", ")
+    return functools.partial(ours, how=how, threads=int(threads.split()[0]) if threads else PROCESSORS)
+
+
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PEERS = ["go-gzip6", "tarfile-gzip6", "tar-gzip6"]
+NAMES = ["walk", "digests", *PEERS, "gzip, 1 thread", "gzip", "gzip:fast", "zstd", "zstd 3", "uncompressed"]
+LEVELS = [
+    *(f"gzip {level}" for level in (1, 2, 3, 6, 9)),
+    *(f"gzip:fast {level}" for level in (1, 2)),
+    *(f"zstd {level}" for level in (1, 2, 3, 6, 9, 12)),
+    "uncompressed",
+]
+
+
+def missing(names: list[str], peer: str) -> dict[str, str]:
+    """Contestants that cannot run here, and why."""
+    found = {}
+    if not peer:
+        found["go-gzip6"] = "there is no go command"
+    if shutil.which("tar") is None or shutil.which("gzip") is None:
+        found["tar-gzip6"] = "tar or gzip is not on this machine"
+    try:
+        compression_of("gzip:fast")
+    except ToolMissingError as error:
+        found |= {name: error.why for name in names if name.startswith("gzip:fast")}
+    return {name: why for name, why in found.items() if name in names}
+
+
+def table(tree: str, runs: int, names: list[str], peer: str) -> str:
+    absent = missing(names, peer)
     best: dict[str, Figures] = {}
+    floors: dict[str, float] = {}
     for _ in range(runs):
         for name in names:
-            figures: Figures = json.loads(child(name, tree))
+            if name in absent:
+                continue
+            figures: Figures = json.loads(child(name, tree, f"--peer={peer}"))
+            floors[name] = min(floors.get(name, math.inf), figures.get("floor", math.inf))
             if name not in best or figures["seconds"] < best[name]["seconds"]:
                 best[name] = figures
     found = [entry for entry in walk(tree) if entry.kind == "file"]
     total = sum(entry.size for entry in found)
-    slowest = best.get("tarfile-gzip6", {}).get("seconds", math.nan)
-    python = sys.version.split()[0]
-    cores = os.cpu_count()
+    slowest = {name: best.get(name, {}).get("seconds", math.nan) for name in PEERS[:2]}
+    python = f"Python {sys.version.split()[0]}"
     lines = [
-        f"{len(found)} files, {total / 1e6:.0f} MB; Python {python}; {cores} processors; best of {runs}",
-        *(f"{tool} is not on this machine" for tool in missing),
-        f"{'':20}{'s':>8}{'CPU s':>8}{'MB/s':>8}{'ratio':>8}{'RSS MB':>8}{'x tarfile':>11}",
+        f"{len(found)} files, {total / 1e6:.0f} MB; {python}; {PROCESSORS} processors; best of {runs}",
+        *(f"{name} is left out: {why}" for name, why in absent.items()),
+        "                      s  CPU s  MB/s   size  RSS MB   x go  x tarfile  x floor",
     ]
     for name, figures in best.items():
-        seconds = figures["seconds"]
+        seconds, size = figures["seconds"], figures["size"]
+        ratios = [slowest[peer_name] / seconds if size else math.nan for peer_name in slowest]
         lines.append(
-            f"{name:20}{seconds:8.2f}{figures['cpu']:8.2f}{total / seconds / 1e6:8.0f}"
-            f"{figures['size'] / total:8.3f}{figures['rss'] / 1024:8.0f}{slowest / seconds:11.1f}"
+            f"{name:16}{seconds:7.2f}{figures['cpu']:7.2f}{total / seconds / 1e6:6.0f}{size / total:7.3f}"
+            f"{figures['rss'] / 1024:8.0f}{ratios[0]:7.1f}{ratios[1]:11.1f}{seconds / floors[name]:9.2f}"
         )
-    return "\n".join(lines)
+    return "\n".join(lines).replace("nan", "  -").replace("0.00\n", "   -\n")
 
 
 if __name__ == "__main__":

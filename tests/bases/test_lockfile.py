@@ -9,7 +9,7 @@ import pytest
 
 from hostbuild.bases.lockfile import LOCK_FILE, read_lock, write_lock
 from hostbuild.errors import SettingsError, StoreError
-from hostbuild.store import syncing
+from hostbuild.store import beside
 from tests.store.helpers import failing
 
 A = "sha256:" + "a" * 64
@@ -66,7 +66,7 @@ def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 def test_advice_for_a_read_only_source_names_no_flag_that_moves_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(syncing, "write_new_file", failing(errno.EROFS))
+    monkeypatch.setattr(beside, "lock_new_file", failing(errno.EROFS))
     with pytest.raises(StoreError, match="read-only") as caught:
         write_lock(str(tmp_path), "x.example/a:1", A)
     assert f"--lock needs to write into {tmp_path}" in caught.value.fix

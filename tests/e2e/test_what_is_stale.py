@@ -261,3 +261,23 @@ def test_a_source_edited_while_it_is_built_fails(
     assert "main.go" in stderr
     assert not (root / ".func/builds/last").exists()
     assert "Traceback" not in stderr
+
+
+def test_what_was_compiled_of_an_edited_source_is_not_kept(
+    hostbuild: Hostbuild, go_wrapper: GoWrapper, tmp_path: Path
+) -> None:
+    """An edit in the middle of a build, then undone: what was made of it is not taken for the source's."""
+    root = make_source(tmp_path / "src", HELLO)
+    go_wrapper.pause()
+    process = hostbuild.start("build", root, *ONE, env=go_wrapper.env)
+    go_wrapper.wait_until_paused()
+    edit(root, "main.go", HELLO["main.go"].replace("hello", "other"))
+    go_wrapper.release()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "main.go was edited while it was being built" in errors
+    edit(root, "main.go", HELLO["main.go"])
+    fresh = tmp_path / "fresh"
+    expected = hostbuild("build", root, *ONE, "--cache-dir", fresh / "cache", "--build-dir", fresh / "builds")
+    assert hostbuild("build", root, *ONE, env=go_wrapper.env).digest == expected.digest
+    assert len(go_wrapper.builds()) == 2

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostbuild.layer import GZIP, LAYER_FORMAT, write_layer
+from hostbuild.layer.writer import MAX_THREADS
 from hostbuild.model import Entry
 from tests.layer.helpers import contents, file, folder, layer, link, members
 
@@ -71,7 +72,7 @@ def test_same_bytes_as_ever() -> None:
     text = b"".join(b"line %d of a text that compresses\n" % (number * number) for number in range(90_000))
     known = [*sample(), file("func/text", text), file("func/\u00fc\u00fc", b"x")]
     result, _ = layer(known, threads=2)
-    assert LAYER_FORMAT == "tar1+gzip:libdeflate:1:1048576"
+    assert LAYER_FORMAT == "tar1+gzip:libdeflate-stored:1:1048576"
     assert result.diff_id.hex == "9765f2fd44b4a1560bfd648c11aa4a586ab1ee2ffcc4f68efb1d91b2940f9030"
     assert result.digest.hex == "9fc08208e0b69f4398d93f5a537d2e2c53cdd57944d214697e95a1d8fa91e823"
 
@@ -118,11 +119,13 @@ def test_sizes_around_a_member(size: int, threads: int) -> None:
 
 def test_members_have_a_fixed_input_size() -> None:
     result, blob = layer([file("a", bytes(5000))], compression=SMALL_MEMBERS)
+    compress = GZIP.function()
+    assert compress is not None
     pieces = []
     rest = blob
     while rest:
         plain = deflate.gzip_decompress(rest, 1024)
-        again = GZIP.function()(bytes(plain))
+        again = compress(bytes(plain))
         assert rest.startswith(again)
         rest = rest[len(again) :]
         pieces.append(len(plain))
@@ -178,6 +181,16 @@ def test_error_of_the_entries_passes_and_ends_the_threads(threads: int) -> None:
     with pytest.raises(RuntimeError, match="no more"):
         layer(broken(), threads=threads)
     assert threading.active_count() == before
+
+
+def test_threads_are_bounded() -> None:
+    seen: list[int] = []
+    before = threading.active_count()
+    entries = [file("a", bytes(500_000))]
+    write_layer(
+        entries, lambda data: seen.append(threading.active_count()), compression=SMALL_MEMBERS, threads=1000
+    )
+    assert 2 < max(seen) - before <= MAX_THREADS + 1
 
 
 def test_no_threads_are_refused() -> None:

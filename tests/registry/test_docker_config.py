@@ -324,6 +324,17 @@ def test_a_place_that_cannot_be_written() -> None:
         edit_config("/dev/null/x/config.json", lambda _document: True)
 
 
+def test_an_edit_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    left = tmp_path / "config.json.0123456789abcdef.tmp"
+    left.write_text("secrets")
+    others = ["config.json.tmp", "config.json.0123456789abcdef", "other.json.0123456789abcdef.tmp"]
+    for name in others:
+        (tmp_path / name).touch()
+    edit_config(str(path), lambda document: bool(document.setdefault("auths", {})) or True)
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*others, "config.json"])
+
+
 def test_edits_at_once_lose_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "config.json")
     together = threading.Barrier(8)

@@ -10,9 +10,10 @@ from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.index import Index
 from hostbuild.oci.manifest import Manifest
-from hostbuild.registry import Repository
+from hostbuild.oci.reference import Reference
+from hostbuild.registry import Repository, push
 from hostbuild.registry.referrers import entry_for, fallback_tag
-from tests.registry.image import Client
+from tests.registry.image import Client, Content
 from tests.registry.server import MemoryRegistry
 
 SUBJECT = Descriptor.of(media_types.OCI_MANIFEST, b"the subject need not be there")
@@ -134,3 +135,17 @@ def test_tags() -> None:
 
 def test_what_is_neither_manifest_nor_index() -> None:
     assert entry_for(b"bytes", "x/y") == Descriptor.of("x/y", b"bytes")
+
+
+def test_a_push_that_ended_before_the_index_is_made_up_for(registry: MemoryRegistry, user: Client) -> None:
+    content = Content()
+    config = content.add(CONFIG.media_type, b"{}")
+    manifest = Manifest(config, (), artifact_type="application/vnd.example.sbom", subject=SUBJECT)
+    root = content.add(media_types.OCI_MANIFEST, manifest.encode())
+    registry.add_blob("app", b"{}")
+    registry.add_manifest("app", manifest.encode(), media_types.OCI_MANIFEST)
+    order: list[str] = []
+    registry.on_put = lambda _, reference: order.append(reference)
+    push(user.registries, root, content, [Reference.parse(f"{registry.address}/app:v1")])
+    assert [each.digest for each in listed(registry)] == [root.digest]
+    assert order.index(TAG) < order.index("v1"), "the tag says that all is done"

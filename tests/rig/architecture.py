@@ -14,15 +14,15 @@ from pathlib import Path
 #: Rooms from the bottom up. A room imports rooms of earlier tiers only, never its neighbours in one tier.
 #: `hostbuild` is the package's own `__init__`, the library's front door.
 TIERS: tuple[tuple[str, ...], ...] = (
-    ("crew", "errors", "version", "redact", "descriptors", "reading", "points"),
+    ("crew", "errors", "version", "redact", "descriptors", "reading", "points", "records"),
     ("model", "oci"),
     ("plan",),
     ("http", "process"),
     ("vcs",),
     ("store", "source", "layer", "certificates", "settings"),
     ("registry", "local", "wheels"),
-    ("languages", "bases"),
-    ("shipping", "workshop"),
+    ("languages", "bases", "splitting"),
+    ("shipping", "workshop", "healing"),
     ("project",),
     ("jobs", "observer", "outputs", "record", "housekeeping"),
     ("images", "explaining", "checking", "pushing", "joining"),

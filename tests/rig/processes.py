@@ -38,6 +38,12 @@ def alive(who: Who) -> bool:
     return fields is not None and fields[0] not in "ZX" and int(fields[19]) == who.start_ticks
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether it was stopped, as by SIGSTOP."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] == "T"
+
+
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 

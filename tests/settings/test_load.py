@@ -58,10 +58,13 @@ KINDS: dict[str, tuple[str, str]] = {
     "count": ("3", "3"),
     "seconds": ("2.5", "2.5"),
     "choice": ("missing", '"missing"'),
+    "size": ("20G", '"20G"'),
 }
 SPECIAL: dict[str, tuple[str, str]] = {
-    "output": ("type=oci,tar=false,dest=/o", '["type=oci,tar=false,dest=/o"]'),
+    "output": ("type=image,name=reg.example/o", '["type=image,name=reg.example/o"]'),
     "tls-verify": ("false", "false"),
+    "compression": ("zstd", '"zstd"'),
+    "split": ("false", "false"),
     "creds": ("me:secret", ""),
     "registry-mirror": ("docker.io=mirror.example/hub", '["docker.io=mirror.example/hub"]'),
 }
@@ -399,3 +402,28 @@ def test_unknown_variables_are_named_with_what_may_be_meant() -> None:
     assert "did you mean HOSTBUILD_PLATFORM?" in first
     assert "HOSTBUILD_ZYX" in second
     assert "did you mean" not in second
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'build-dir = "../elsewhere"',
+        'build-dir = "/elsewhere"',
+        'build-dir = "."',
+        'cache-dir = "/elsewhere"',
+        'cache-dir = "out/there"',
+        'output = ["type=oci,dest=../image.tar"]',
+        'output = ["type=docker,dest=/elsewhere/image.tar"]',
+        'output = ["type=oci,tar=false,dest=out/image"]',
+    ],
+)
+def test_a_file_of_the_project_writes_in_the_project_only(tmp_path: Path, line: str) -> None:
+    root = tmp_path / "src"
+    root.mkdir()
+    (root / "out").symlink_to(tmp_path)
+    (root / "hostbuild.toml").write_text(f"{line}\n")
+    with pytest.raises(SettingsError, match="outside the project"):
+        load(root)
+    inside = line.replace("../", "a/").replace('"/', '"').replace("=/", "=").replace("out/", "b/")
+    (root / "hostbuild.toml").write_text(inside.replace('"."', '"own"') + "\n")
+    load(root)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hostbuild.errors import UsageError
 from hostbuild.model import Output
-from hostbuild.settings.outputs import parse_output, plan_outputs, split_fields
+from hostbuild.settings.outputs import compression_of_all, parse_output, plan_outputs, split_fields
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ from hostbuild.settings.outputs import parse_output, plan_outputs, split_fields
             Output("image", push=True, by_digest=True, names=("r.example/x",)),
         ),
         (
-            "type=oci,dest=x,oci-mediatypes=true,compression=gzip,rewrite-timestamp=true",
+            "type=oci,dest=x,oci-mediatypes=true,compression=zstd,compression-level=3,rewrite-timestamp=true",
             Output("oci", "x", True),
         ),
     ],
@@ -71,7 +71,8 @@ def test_what_buildx_has(text: str, output: Output) -> None:
         ("type=oci,dest=x,push=true", "takes dest, tar"),
         ("type=registry,dest=x", "takes name, push"),
         ("type=registry,push=false", "type=image"),
-        ("type=oci,dest=x,compression=zstd", "compression=gzip"),
+        ("type=oci,dest=x,compression=estargz", "gzip, gzip:fast, zstd or uncompressed"),
+        ("type=oci,dest=x,force-compression=true", "force-compression=false"),
         ("type=oci,dest=x,oci-mediatypes=false", "oci-mediatypes=true"),
         ("type=oci,dest=x,annotation-index.a=b", "--annotation"),
         ("type=oci,dest=x,frob=1", "takes dest, tar"),
@@ -116,6 +117,47 @@ def test_several_outputs_keep_their_order() -> None:
 def test_contradictions(texts: list[str], push: bool, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         plan_outputs(texts, push=push)
+
+
+@pytest.mark.parametrize(
+    ("texts", "told", "found"),
+    [
+        ([], (None, None), (None, None)),
+        (["type=oci,dest=x"], ("zstd", 3), ("zstd", 3)),
+        (["type=oci,dest=x,compression=zstd"], (None, None), ("zstd", None)),
+        (["type=registry,compression=gzip:fast"], ("gzip:fast", 2), ("gzip:fast", 2)),
+        (["type=image,compression-level=9"], ("gzip", None), ("gzip", 9)),
+        (
+            ["type=docker,dest=x,compression=zstd", "type=oci,dest=y,compression=zstd,compression-level=3"],
+            (None, None),
+            ("zstd", 3),
+        ),
+    ],
+)
+def test_what_outputs_say_of_compression_is_the_build_s(
+    texts: list[str], told: tuple[str | None, int | None], found: tuple[str | None, int | None]
+) -> None:
+    assert compression_of_all(texts, *told) == found
+
+
+@pytest.mark.parametrize(
+    ("texts", "told", "words"),
+    [
+        (["type=oci,dest=x,compression=zstd"], ("gzip", None), "--compression gzip"),
+        (["type=oci,dest=x,compression-level=3"], ("gzip", 4), "--compression-level 4"),
+        (
+            ["type=oci,dest=x,compression=zstd", "type=registry,compression=uncompressed"],
+            (None, None),
+            "--output 'type=oci,dest=x,compression=zstd'",
+        ),
+        (["type=registry,compression-level=x"], (None, None), "compression-level"),
+    ],
+)
+def test_layers_are_made_once(texts: list[str], told: tuple[str | None, int | None], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compression_of_all(texts, *told)
+    assert words in caught.value.what
+    assert repr(texts[-1]) in caught.value.what
 
 
 def test_relative_destinations_can_have_a_root() -> None:

@@ -66,7 +66,10 @@ BUILT_IN = (
     ".cache/x",
     ".DS_Store",
 )
-ALWAYS = (".git/config", "x/.git", "x/y/.git/config", ".func/builds/x", "x/.func/builds/x")
+ALWAYS = (
+    *(".git/config", "x/.git", "x/y/.git/config", ".func/builds/x", "x/.func/builds/x"),
+    *(".hostbuild.lock.hostbuild-0123456789abcdef", "x/.a.tar.hostbuild-0123456789abcdef/content"),
+)
 
 
 def test_the_built_in_list(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hostbuild.errors import StoreError, WaitTimeoutError
 from hostbuild.oci.digest import Digest
 from hostbuild.points import set_hook
 from hostbuild.store.cache import Cache
+from hostbuild.store.holders import Wait
 from hostbuild.store.locks import hold, is_held, stripe
 from tests.store.helpers import finish, kill, start, tree
 
@@ -164,10 +165,10 @@ def test_a_killed_maker_is_followed_by_the_next(cache: Cache, tmp_path: Path, na
 
 
 def test_waiting_for_a_key_is_told_and_bounded(cache: Cache) -> None:
-    told: list[int] = []
+    told: list[Wait] = []
     with hold(os.path.join(cache.root, "locks", stripe(KEY))), pytest.raises(WaitTimeoutError):
-        cache.produce(KEY, lambda: make(cache), on_wait=lambda: told.append(1), timeout=0.05)
-    assert told == [1]
+        cache.produce(KEY, lambda: make(cache), what="bakes", on_wait=told.append, timeout=0.05)
+    assert told == [Wait(os.getpid(), f"waiting for process {os.getpid()}, which bakes")]
 
 
 def test_the_lock_is_held_while_making(cache: Cache) -> None:
@@ -182,7 +183,7 @@ def test_the_lock_is_held_while_making(cache: Cache) -> None:
 
 def test_a_new_cache_is_private_and_tagged(tmp_path: Path) -> None:
     cache = Cache(str(tmp_path / "a" / "b"))
-    assert tree(cache.root) == ["CACHEDIR.TAG", "blobs", "keys", "locks", "tmp", "version"]
+    assert tree(cache.root) == ["CACHEDIR.TAG", "blobs", "claims", "keys", "locks", "tmp", "version"]
     assert stat.S_IMODE(os.stat(cache.root).st_mode) == 0o700
     tag = Path(cache.root, "CACHEDIR.TAG").read_bytes()
     assert tag.startswith(b"Signature: 8a477f597d28d172789f06886806bc55\n")
@@ -228,7 +229,7 @@ def test_a_cache_of_another_user_is_refused(cache: Cache, monkeypatch: pytest.Mo
         Cache(cache.root)
 
 
-@pytest.mark.parametrize("name", ["blobs", "keys", "locks", "tmp"])
+@pytest.mark.parametrize("name", ["blobs", "keys", "locks", "tmp", "claims"])
 def test_a_planted_link_or_file_is_refused(cache: Cache, tmp_path: Path, name: str) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

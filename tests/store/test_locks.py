@@ -32,15 +32,22 @@ def test_a_lock_excludes_other_processes_and_its_file_stays(tmp_path: Path) -> N
     wait_for_line(process, "held")
     assert locks.is_held(path)
     assert locks.try_hold(path) is None
-    told: list[int] = []
+    told: list[float] = []
+
+    def tell(waited: float) -> bool:
+        told.append(waited)
+        return len(told) == 2
+
     with pytest.raises(WaitTimeoutError) as caught:
-        locks.hold(path, timeout=0.1, on_wait=lambda: told.append(1), what="a friend")
-    assert told == [1]
+        locks.hold(path, timeout=0.1, on_wait=tell, what="a friend")
+    assert len(told) == 2
+    assert 0 <= told[0] < told[1] < 0.1
     assert caught.value.exit_code == 75
     assert "a friend" in caught.value.what
+    assert f"by process {process.pid}" in caught.value.why
     process.communicate("\n")
-    with locks.hold(path, timeout=0, on_wait=lambda: told.append(2)):
-        assert told == [1]
+    with locks.hold(path, timeout=0, on_wait=tell):
+        assert len(told) == 2
     assert os.path.exists(path)
     assert not locks.is_held(path)
 

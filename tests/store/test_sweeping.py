@@ -124,7 +124,10 @@ def test_a_young_a_pinned_and_a_building_one_are_kept(builds: BuildDir, cache: C
     with builds.begin(build_id(2), IDENTITY):
         report = builds.clean(lambda identity: True, keep=0)
     assert sorted(os.listdir(builds.places.by_hash)) == sorted(build_id(number) for number in (1, 2, 4, 5))
-    assert [(each.path, each.why) for each in report.left] == [(pin.path, "in use")]
+    assert [(each.path, each.why) for each in report.left] == [
+        (builds.places.build(build_id(4)), "used a moment ago"),
+        (pin.path, "in use"),
+    ]
     pin.release()
     builds.clean(lambda identity: True, keep=0)
     assert sorted(os.listdir(builds.places.by_hash)) == sorted(build_id(number) for number in (4, 5))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,7 @@ def inspect(project: Project) -> Inspection:
     that cannot be, SourceError where the source cannot be read, ToolMissingError and ToolError for the
     toolchain.
     """
+    looked_at = time.time_ns()
     environment = tool_environment(project.environment, project.build_env)
     tool = find(environment, cwd=project.root, memo=project.memo, probe=project.probe)
     request = _request(project, tool)
@@ -87,6 +89,7 @@ def inspect(project: Project) -> Inspection:
         language="go",
         summary=_summary(closure, signature, tool),
         inputs=inputs,
+        looked_at=looked_at,
         recipe=recipe,
         own=tuple((TreePlan("go", recipe, inputs),) for _ in project.platforms),
         tools={"go": tool.go},

@@ -1,0 +1,1 @@
+"""Random kills of many builders, and what must be true after them; scripts/torture starts it."""
