@@ -6,11 +6,12 @@ to do must end before most of them could be loaded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from hostbuild import version
 
+TYPE_CHECKING = False  # as `typing` has it, which takes longer to load than --version may take
 if TYPE_CHECKING:
+    from typing import Any
+
     from hostbuild.build import build
     from hostbuild.errors import HostbuildError
     from hostbuild.languages import is_supported

@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, BinaryIO
 
 from hostbuild.bases import Network
-from hostbuild.errors import CorruptBlobError, UsageError
+from hostbuild.errors import CorruptBlobError, SourceChangedError, UsageError
 from hostbuild.healing import drop_damaged, healing
 from hostbuild.model import BuildRequest, BuildResult, Event, EventCallback, PlatformResult, ignore_event
 from hostbuild.observer import Observer
@@ -200,7 +200,7 @@ def make_complete(
     with builds.begin(
         build_id,
         builder_record(subject.root, subject.platforms),
-        wait=request.wait_timeout if request.wait else 0,
+        wait=_patience(request),
         on_wait=lambda owner: on_event(waiting_event(owner)),
     ) as staging:
         # Who was waited for made it.
@@ -209,7 +209,7 @@ def make_complete(
         with log_beside(builds, build_id, on_event) as tell, orphans_ended(tell):
             for warning in subject.warnings:
                 tell(Event("warning", warning))
-            reason = reason_for(subject, builds.last)
+            reason = "--no-cache" if request.no_cache else reason_for(subject, builds.last)
             tell(
                 Event("info", f"building {subject.references[0].familiar}: {reason}", data={"step": "build"})
             )
@@ -221,6 +221,9 @@ def make_complete(
                 staging.start_over()
                 try:
                     images = make_images(subject, below, cache, staging, network=network, tell=tell)
+                except SourceChangedError:
+                    observer.forget()
+                    raise
                 finally:
                     drop_leftovers(cache, tell)
                 observer.refuse_changes(subject)
@@ -232,6 +235,14 @@ def make_complete(
             clean_builds(builds, request.keep_builds, tell)
             keep_within_budget(cache, request, tell)
     return result_of(directory, read_record(directory), subject, "built")
+
+
+def _patience(request: BuildRequest) -> float | None:
+    """Seconds to wait for another builder: what --timeout allows for all is the most."""
+    if not request.wait:
+        return 0
+    bounds = [seconds for seconds in (request.wait_timeout, request.timeout) if seconds is not None]
+    return min(bounds, default=None)
 
 
 def _about_base(subject: BuildSubject, *, sparse: bool) -> str:

@@ -10,6 +10,7 @@ Exit codes (promise): 1 failed, 2 wrong usage, 75 try again later (EX_TEMPFAIL o
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 EXIT_FAILED = 1
@@ -63,6 +64,21 @@ class HostbuildError(Exception):
 
 def _rebuild(kind: type[HostbuildError], what: str, state: dict[str, Any]) -> HostbuildError:
     return kind(what, **state)
+
+
+#: What a file's reader can do about an error that is not the file's fault.
+_REMEDIES = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n), then try again",
+    errno.ENFILE: "close other programs, then try again: the system has too many open files",
+    errno.ENOMEM: "close other programs, then try again: the system has no memory left",
+    errno.EIO: "check the disk (dmesg), then try again",
+    errno.ESTALE: "try again: the network file system lost this file",
+}
+
+
+def remedy(error: OSError, otherwise: str) -> str:
+    """What to do about a file that could not be read: `otherwise`, unless the file is not to blame."""
+    return _REMEDIES.get(error.errno or 0, otherwise)
 
 
 class UsageError(HostbuildError):

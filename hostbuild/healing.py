@@ -22,8 +22,8 @@ _Made = TypeVar("_Made")
 
 #: What a damaged blob can show as: who reads a wheel or a base's layer does not ask for its digest first.
 _SIGNS = (BaseImageError, ElfError, LocalImageError, StoreError, WheelError)
-#: A disk that damages what was just made is not healed by making it once more.
-_ATTEMPTS = 3
+#: Each attempt may find one more; a disk that damages whatever is made is not healed by making it again.
+_ATTEMPTS = 20
 
 
 def healing(cache: Cache, tell: EventCallback, action: Callable[[], _Made]) -> _Made:

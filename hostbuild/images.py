@@ -6,7 +6,6 @@ import os
 import re
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import NamedTuple
 
 from hostbuild.bases import BasePlatform, Network
@@ -27,6 +26,7 @@ from hostbuild.process.executor import Executor, InlineExecutor, Task
 from hostbuild.process.marks import Marks
 from hostbuild.process.supervisor import LocalExecutor
 from hostbuild.project import BuildSubject, working_dir
+from hostbuild.records import replace
 from hostbuild.shipping import HOME, SharedLayer
 from hostbuild.store.cache import Cache
 from hostbuild.store.holders import Holder

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,12 +33,13 @@ from hostbuild.oci.digest import Digest
 from hostbuild.oci.media_types import translate
 from hostbuild.plan import LayerPlan
 from hostbuild.process.executor import WorkerContext
+from hostbuild.records import record, replace
 from hostbuild.source import is_unchanged
 from hostbuild.store.cache import Cache
 from hostbuild.store.holders import Holder
 
 
-@dataclass(frozen=True)
+@record
 class Making:
     """How layers are made: `threads` compress; `anew` ignores what the cache holds; `tell_entries` asks for
     an event for each file. `holder` is told to those who wait for what is made.
@@ -54,7 +54,7 @@ class Making:
     compression: Compression = GZIP
 
 
-@dataclass(frozen=True)
+@record
 class SharedTask:
     """One layer that the language's platforms share, by its key."""
 
@@ -63,7 +63,7 @@ class SharedTask:
     making: Making
 
 
-@dataclass(frozen=True)
+@record
 class PlatformTask:
     """One platform to build. `spec` lacks only the layers: those in `below`, then the platform's own, which
     the `jobs` make and whose keys are `keys`, then those in `above`.

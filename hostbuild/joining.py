@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
 from hostbuild.errors import CorruptBlobError, InvalidValueError, UsageError
@@ -22,6 +22,7 @@ from hostbuild.oci.index import Index
 from hostbuild.oci.manifest import Manifest
 from hostbuild.oci.media_types import INDEXES, OCI_CONFIG, translate
 from hostbuild.oci.reference import Reference
+from hostbuild.records import replace
 from hostbuild.registry import Pushed, Registries, Repository, push
 
 
@@ -41,25 +42,24 @@ def create_index(
     tags: Sequence[str] = (),
     annotations: Sequence[str] = (),
     dry_run: bool = False,
+    cache_dir: str = "",
     on_event: EventCallback = ignore_event,
 ) -> Joined:
     """Join `sources` in one index and push it as `target` and `tags`.
 
     A source is a reference with tag or digest, or a digest alone, which is one in the target's
     repository. An index among them gives all that it names. What another repository has is copied:
-    mounted where the registry does it, else through this machine. Raises UsageError,
-    InvalidValueError for two images of one platform, and the errors of registries.
+    mounted where the registry does it, else through a scratch directory of the cache at `cache_dir` ("" the
+    user's), which is opened only then. Raises UsageError, InvalidValueError for two images of one platform,
+    StoreError, and the errors of registries.
     """
     if not sources:
         raise UsageError("there is nothing to join", fix="name the images, as registry.example/app@sha256:…")
     first = Reference.parse_tagged(target)
     targets = (first, *(Reference.parse_tagged(tag) for tag in tags))
     wanted = parse_annotations(annotations)
-    with (
-        tempfile.TemporaryDirectory(prefix="hostbuild-") as directory,
-        Registries(access, on_event=on_event) as registries,
-    ):
-        content = _Content(directory)
+    with ExitStack() as stack, Registries(access, on_event=on_event) as registries:
+        content = _Content(partial(_scratch, cache_dir, stack))
         children: list[Descriptor] = []
         for text in sources:
             children += content.children(registries.repository(_source(text, first)))
@@ -67,6 +67,15 @@ def create_index(
         content.documents[descriptor.digest] = data
         pushed = () if dry_run else push(registries, descriptor, content, targets, on_event=on_event)
     return Joined(data, descriptor.digest, tuple(pushed))
+
+
+def _scratch(cache_dir: str, stack: ExitStack) -> str:
+    """A directory of the cache until `stack` is closed; one that a killed process left goes with clean."""
+    from hostbuild.settings.load import load_cache
+    from hostbuild.store.cache import Cache
+
+    cache = stack.enter_context(Cache(cache_dir or load_cache()[0]))
+    return stack.enter_context(cache.scratch())
 
 
 def _source(text: str, target: Reference) -> Reference:
@@ -88,8 +97,10 @@ def _once(children: Sequence[Descriptor]) -> Iterator[Descriptor]:
 class _Content:
     """What the sources are, for a push: documents here, blobs where they came from."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, scratch: Callable[[], str]) -> None:
+        self._scratch = scratch
+        self._making = threading.Lock()
+        self._directory = ""
         self.documents: dict[Digest, bytes] = {}
         self._homes: dict[Digest, Repository] = {}
 
@@ -130,6 +141,8 @@ class _Content:
 
     def open(self, descriptor: Descriptor, offset: int) -> BinaryIO:
         """A blob from `offset` on, fetched once to a temporary file."""
+        with self._making:
+            self._directory = self._directory or self._scratch()
         path = os.path.join(self._directory, descriptor.digest.hex)
         if not os.path.exists(path):
             self._fetch(descriptor, path)
@@ -143,7 +156,7 @@ class _Content:
         hasher = hashlib.new(descriptor.digest.algorithm)
         with open(f"{path}.part", "wb") as stream:
 
-            def write(data: bytes) -> None:
+            def write(data: bytes | memoryview) -> None:
                 hasher.update(data)
                 stream.write(data)
 

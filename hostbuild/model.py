@@ -7,8 +7,9 @@ pickles: an `Entry` does not (it can open files) and so never crosses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, NamedTuple
+
+from hostbuild.records import field, record
 
 Pairs = tuple[tuple[str, str], ...]
 EntryKind = Literal["file", "dir", "link"]
@@ -18,7 +19,7 @@ USER_UID = 1000
 USER_GID = 1000
 
 
-@dataclass(frozen=True)
+@record
 class Entry:
     """One name in a layer.
 
@@ -41,7 +42,7 @@ class Entry:
     origin: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True)
+@record
 class Event:
     """One thing that happened, for people, for the log and for callers of the library.
 
@@ -108,7 +109,7 @@ class Access(NamedTuple):
 DEFAULT_ACCESS = Access()
 
 
-@dataclass(frozen=True)
+@record
 class BuildRequest:
     """All that one build was asked for; complete: nothing else is read from files or environment.
 

@@ -10,6 +10,7 @@ from hostbuild.model import BuildRequest
 from hostbuild.oci.platform import Platform
 from hostbuild.plan import Difference, compare, key_of
 from hostbuild.project import BuildSubject, Look, look, study
+from hostbuild.remembering import SourceMemory
 from hostbuild.source import FileDigests
 from hostbuild.store.cache import Cache
 from hostbuild.workshop import BaseLook, CacheWorkshop
@@ -37,7 +38,9 @@ class Observer:
     ) -> None:
         self._request = request
         self._cache = cache
-        self._digests = FileDigests()
+        self._writes = writes
+        self._memory = SourceMemory(cache, request.root, anew=request.no_cache, writes=writes)
+        self._digests = FileDigests(self._memory.load_index, same_clock=self._memory.same_clock)
         self._bases = _Bases(request, cache, network, writes=writes)
         self._workshop = CacheWorkshop(
             cache, network, anew=request.no_cache, meanwhile=meanwhile, timeout=request.timeout
@@ -51,6 +54,9 @@ class Observer:
         new = {**self._memo, **subject.inspection.memo}
         if new != self._memo:
             self._cache.keys.put(_MEMO_KEY, new)
+        if self._writes and self._digests.has_news:
+            self._memory.save_index(self._digests.export())
+            self._digests.has_news = False
         return subject
 
     def look(self) -> Look:
@@ -63,6 +69,10 @@ class Observer:
             memo=self._cache.keys.get(_MEMO_KEY) or {},
         )
 
+    def forget(self) -> None:
+        """Have every file read again the next time: what was remembered of one may have been wrong."""
+        self._memory.discard()
+
     def _study(self) -> BuildSubject:
         return study(
             self._request,
@@ -71,14 +81,18 @@ class Observer:
             bases=self._bases,
             workshop=self._workshop,
             memo=self._memo,
+            memory=self._memory,
         )
 
     def refuse_changes(self, subject: BuildSubject) -> None:
         """Look again; raise SourceChangedError, naming the first file, if what was built is not there now."""
         now = self._study()
+        if now.reads_as(subject):
+            return
         difference = compare(subject.files, now.files)
         if difference == Difference():
             return
+        self.forget()
         name = next(iter((*difference.changed, *difference.added, *difference.removed)))
         raise SourceChangedError(
             f"{name} was edited while it was being built",

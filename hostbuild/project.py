@@ -5,11 +5,9 @@ Reads the source and the tools' versions; writes nothing and starts no worker.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from hostbuild.bases import NO_BASE, Base
@@ -18,13 +16,17 @@ from hostbuild.languages import pick
 from hostbuild.languages.base import BaseFiles, Inspection, Language, Project, TreePlan, Workshop
 from hostbuild.layer import compression_of
 from hostbuild.model import BuildRequest, Pairs
-from hostbuild.oci.annotations import Annotations, parse_annotations
+from hostbuild.oci.annotations import parse_annotations
 from hostbuild.oci.platform import Platform, local_platform, parse_platforms, require_linux
 from hostbuild.oci.reference import Reference
 from hostbuild.plan import BuildPlan, LayerPlan, key_of
-from hostbuild.shipping import HOME, SharedLayer, Shipment, gather, ships_source
+from hostbuild.records import replace
+from hostbuild.shipping import HOME, Memory, Shipment, gather, ships_source
 from hostbuild.source import FileDigests
+from hostbuild.subject import BuildSubject
 from hostbuild.vcs import History, read_history
+
+__all__ = ["Bases", "BuildSubject", "Capture", "Look", "look", "rfc3339", "study", "working_dir"]
 
 #: Tells the go command not to use the network: what is missing in its module cache, it names.
 _OFFLINE = {"GOPROXY": "off"}
@@ -45,63 +47,6 @@ class Bases(Protocol):
 
     def files(self, base: Base, platforms: tuple[Platform, ...]) -> BaseFiles:
         """What the base's images for these platforms hold."""
-
-
-@dataclass(frozen=True)
-class BuildSubject:
-    """All that is known of a build before anything is made.
-
-    `files` maps each file that the build reads to what it is (a digest, or a link's target), by labels
-    that are the same on every machine. `env` and `labels` are hostbuild's own, before the user's.
-    """
-
-    request: BuildRequest
-    root: str
-    references: tuple[Reference, ...]
-    platforms: tuple[Platform, ...]
-    base: Base
-    annotations: Annotations
-    language: Language
-    inspection: Inspection
-    created: str
-    env: Pairs
-    labels: Pairs
-    shared: tuple[SharedLayer, ...]
-    plan: BuildPlan
-    files: Mapping[str, str]
-    warnings: tuple[str, ...]
-
-    @property
-    def push_targets(self) -> tuple[Reference, ...]:
-        """The references that the result is to be pushed to, in order, each once."""
-        pushed = [output for output in self.request.outputs if output.push]
-        named = [Reference.parse(name) for output in pushed for name in output.names]
-        tagged = self.references if any(not output.names for output in pushed) else ()
-        return tuple(dict.fromkeys((*tagged, *named)))
-
-    @property
-    def may_stay_sparse(self) -> bool:
-        """Whether the base's layers need not come here: all that is wanted is a push to where they are."""
-        targets = self.push_targets
-        return bool(
-            targets
-            and self.base.in_registry
-            and not self.request.access.offline
-            and all(output.push for output in self.request.outputs)
-            and {target.registry for target in targets} == {self.base.source.reference.registry}
-        )
-
-    @property
-    def sparse_id(self) -> str:
-        """The build ID of the same build without the base's layers."""
-        return key_of("sparse build", build=self.plan.build_id)
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """All that the build depends on, by names that people know: the reason for another one."""
-        language = self.inspection.language
-        recipe = {f"{language} {name}": json.dumps(value) for name, value in self.inspection.recipe.items()}
-        return {**self.plan.inputs, **recipe, **self.files}
 
 
 class Look(NamedTuple):
@@ -152,12 +97,13 @@ def study(
     bases: Bases,
     workshop: Workshop,
     memo: Mapping[str, str],
+    memory: Memory,
 ) -> BuildSubject:
     """Everything about this build that can be known without making anything.
 
     `digests` remembers what files were; `capture` runs git; `bases` asks registries; `workshop` keeps what
-    languages find out; `memo` remembers versions of tools. Raises UsageError, SourceError, and what the
-    languages and the registries raise.
+    languages find out; `memo` remembers versions of tools, `memory` what ships. Raises UsageError,
+    SourceError, and what the languages and the registries raise.
     """
     references = _references(request)
     form = compression_of(request.compression, request.compression_level).key
@@ -176,9 +122,9 @@ def study(
         digests,
         certificates=_certificates(request, inspection, base),
         home=working_dir(request, inspection, base) != "",
+        memory=memory,
     )
     _refuse_mixture(inspection, shipment)
-    files = {**{each.label: each.digest for each in inspection.inputs}, **shipment.files}
     return BuildSubject(
         request=request,
         root=root,
@@ -191,7 +137,7 @@ def study(
         created=created,
         env=env,
         labels=labels,
-        shared=shipment.layers,
+        shipment=shipment,
         plan=_plan(
             request,
             references[0],
@@ -202,7 +148,6 @@ def study(
             form=form,
             stamps={"created": created, "stamps": key_of("stamps", env=env, labels=labels)},
         ),
-        files=files,
         warnings=(*inspection.warnings, *shipment.warnings),
     )
 
@@ -210,8 +155,8 @@ def study(
 def _refuse_mixture(inspection: Inspection, shipment: Shipment) -> None:
     """What the language read must be what ships: some languages look for long. Raises SourceChangedError."""
     for each in inspection.inputs:
-        ships = shipment.files.get(each.label, "").removesuffix(" x")
-        if each.digest and len(ships) == len(each.digest) and ships != each.digest:
+        ships = shipment.digest_of(each.label) if each.digest else ""
+        if len(ships) == len(each.digest) and ships != each.digest:
             raise SourceChangedError(
                 f"{each.label} was edited while it was looked at",
                 fix="build again when the source is at rest",

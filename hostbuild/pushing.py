@@ -141,11 +141,20 @@ def _image_at(place: str, cache_dir: str, network: Network) -> Iterator[_Content
                 fix=f"run: hostbuild build {place}",
             )
         from hostbuild.record import read_record
+        from hostbuild.settings.load import default_cache_dir
+        from hostbuild.store.record import why_incomplete
+        from hostbuild.store.seals import open_seal
 
         with ExitStack() as stack:
             if pin := builds.pin(build_id):
                 stack.enter_context(pin)
             directory = builds.places.build(build_id)
+            root = cache_dir or default_cache_dir(network.access.environment)
+            if why := why_incomplete(directory, build_id, sparse=True, seal=open_seal(root, create=False)):
+                # A checkout can bring a build along, and a pipeline hand one on: only people can tell.
+                network.on_event(
+                    Event("warning", f"the build in {place!r} is pushed as it was found, unverified: {why}")
+                )
             record = read_record(directory)
             digest = str(record["index"]["digest"])
             image = stack.enter_context(open_local("oci", os.path.join(directory, "oci") + f"@{digest}"))
@@ -153,9 +162,8 @@ def _image_at(place: str, cache_dir: str, network: Network) -> Iterator[_Content
             content = _Content(image, _base_layers(record), _origins(base))
             if not all(blob["here"] for blob in record["blobs"]):
                 from hostbuild.bases.layers import BaseLayers
-                from hostbuild.settings.load import default_cache_dir
 
-                cache = stack.enter_context(Cache(cache_dir or default_cache_dir(network.access.environment)))
+                cache = stack.enter_context(Cache(root))
                 below = Base(parse_base(base), "", str(record["base"]["digest"]))
                 content.below = stack.enter_context(BaseLayers(below, cache, network))
             yield content

@@ -82,10 +82,13 @@ def reason_for(subject: BuildSubject, last: str) -> str:
 def read_record(directory: str) -> dict[str, Any]:
     """build.json of a complete build. Raises StoreError where it cannot be read."""
     path = os.path.join(directory, "build.json")
-    found = _read(path)
+    with Explaining("read build.json", directory):
+        found = _parsed(read_small(path, _LONGEST))
     if found is None:
         raise StoreError(
-            f"{path!r} cannot be read", fix="remove the directory that it lies in, and build again"
+            f"{path!r} cannot be read",
+            why="it is not there, or is no JSON object",
+            fix="remove the directory that it lies in, and build again",
         )
     return found
 
@@ -126,9 +129,15 @@ def result_of(directory: str, record: Mapping[str, Any], subject: BuildSubject, 
 def _read(path: str) -> dict[str, Any] | None:
     # What lies there may have come with a checkout: no link is followed, and no pipe waited for.
     try:
-        data = read_small(path, _LONGEST)
+        return _parsed(read_small(path, _LONGEST))
+    except OSError:
+        return None
+
+
+def _parsed(data: bytes | None) -> dict[str, Any] | None:
+    try:
         value = json.loads((data or b"").decode("utf-8", "surrogateescape"))
-    except (OSError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

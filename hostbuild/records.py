@@ -19,11 +19,14 @@ else:
         return lambda function: function
 
 
+__all__ = ["Field", "FrozenRecordError", "asdict", "field", "fields", "record", "replace"]
+
 _T = TypeVar("_T")
 _Class = TypeVar("_Class", bound=type)
 
 _ABSENT: Any = object()
 _FIELDS = "__record_fields__"
+_SIGNS = {"__eq__": "==", "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}
 
 
 class FrozenRecordError(AttributeError):
@@ -38,17 +41,25 @@ class Field(NamedTuple):
     repr: bool = True
     compare: bool = True
     hash: bool = True
+    kw_only: bool = False
     name: str = ""
 
 
 @overload
-def field(*, default: _T, repr: bool = ..., compare: bool = ..., hash: bool = ...) -> _T: ...
-@overload
 def field(
-    *, default_factory: Callable[[], _T], repr: bool = ..., compare: bool = ..., hash: bool = ...
+    *, default: _T, repr: bool = ..., compare: bool = ..., hash: bool = ..., kw_only: bool = ...
 ) -> _T: ...
 @overload
-def field(*, repr: bool = ..., compare: bool = ..., hash: bool = ...) -> Any: ...
+def field(
+    *,
+    default_factory: Callable[[], _T],
+    repr: bool = ...,
+    compare: bool = ...,
+    hash: bool = ...,
+    kw_only: bool = ...,
+) -> _T: ...
+@overload
+def field(*, repr: bool = ..., compare: bool = ..., hash: bool = ..., kw_only: bool = ...) -> Any: ...
 def field(
     *,
     default: Any = _ABSENT,
@@ -56,9 +67,10 @@ def field(
     repr: bool = True,
     compare: bool = True,
     hash: bool = True,
+    kw_only: bool = False,
 ) -> Any:
     """More than a default for one field, as in `dataclasses`: whether it is shown, compared, hashed."""
-    return Field(default, default_factory, repr, compare, hash and compare)
+    return Field(default, default_factory, repr, compare, hash and compare, kw_only)
 
 
 @overload
@@ -86,11 +98,15 @@ def fields(of: object) -> tuple[Field, ...]:
     return found
 
 
-def replace(of: _T, /, **changes: Any) -> _T:
-    """A copy with other values for the fields named."""
-    for each in fields(of):
-        changes.setdefault(each.name, getattr(of, each.name))
-    return type(of)(**changes)
+if TYPE_CHECKING:
+    from dataclasses import replace  # the checker knows the names and kinds of the fields
+else:
+
+    def replace(of: _T, /, **changes: Any) -> _T:
+        """A copy with other values for the fields named."""
+        for each in fields(of):
+            changes.setdefault(each.name, getattr(of, each.name))
+        return type(of)(**changes)
 
 
 def asdict(of: object) -> dict[str, Any]:
@@ -107,12 +123,16 @@ def _make(cls: type, *, slots: bool, order: bool, eq: bool) -> type:
         default = cls.__dict__.get(name, _ABSENT)
         by_name[name] = (default if isinstance(default, Field) else Field(default))._replace(name=name)
     found = tuple(by_name.values())
-    added: dict[str, Any] = _methods(cls, found, slots=slots, order=order, eq=eq)
+    comparing = ("__lt__", "__le__", "__gt__", "__ge__") if order else ()
+    written = ("__init__", "__repr__", *(("__eq__", "__hash__", *comparing) if eq else ()))
+    own = {name for name in ("__repr__", "__eq__", "__hash__") if cls.__dict__.get(name) is not None}
+    late = _Late(found, slots=slots, is_checked=hasattr(cls, "__post_init__"))
+    added: dict[str, Any] = {name: late.method(name) for name in written if name not in own}
+    added |= {"__setattr__": _refuse, "__delattr__": _refuse}
+    if slots:
+        added |= {"__getstate__": _state, "__setstate__": _set_state}
     added[_FIELDS] = found
     added["__match_args__"] = tuple(by_name)
-    for name in ("__repr__", "__eq__", "__hash__"):
-        if cls.__dict__.get(name) is not None:
-            added.pop(name, None)  # the class has its own
     if slots:
         inherited = {slot for base in cls.__mro__[1:-1] for slot in base.__dict__.get("__slots__", ())}
         gone = {*names, "__dict__", "__weakref__"}
@@ -121,59 +141,75 @@ def _make(cls: type, *, slots: bool, order: bool, eq: bool) -> type:
         body["__slots__"] = tuple(name for name in names if name not in inherited)
         made = type(cls)(cls.__name__, cls.__bases__, body)
         made.__qualname__ = cls.__qualname__
+        late.owner = made
         return made
     for each in found:
         if isinstance(cls.__dict__.get(each.name), Field):
             delattr(cls, each.name)  # a default stands in __init__; nothing else asks the class
     for name, value in added.items():
         setattr(cls, name, value)
+    late.owner = cls
     return cls
 
 
-def _methods(cls: type, found: tuple[Field, ...], *, slots: bool, order: bool, eq: bool) -> dict[str, Any]:
-    """The methods, compiled together: compiling is what costs."""
-    words: dict[str, Any] = {"_set": object.__setattr__}
-    arguments, body = [], []
-    for each in found:
-        name, value = each.name, each.name
-        if each.default_factory is not None:
-            words[f"_f_{name}"] = each.default_factory
-            arguments.append(f"{name}=_absent")
-            value = f"_f_{name}() if {name} is _absent else {name}"
-        elif each.default is not _ABSENT:
-            words[f"_d_{name}"] = each.default
-            arguments.append(f"{name}=_d_{name}")
-        else:
-            arguments.append(name)
-        body.append(f" _set(self, {name!r}, {value})" if slots else f" _fields[{name!r}] = {value}")
-    words["_absent"] = _ABSENT
-    if not slots:
-        body.insert(0, " _fields = self.__dict__")
-    if hasattr(cls, "__post_init__"):
-        body.append(" self.__post_init__()")
-    shown = ", ".join(f"{each.name}={{self.{each.name}!r}}" for each in found if each.repr)
-    lines = [
-        f"def __init__(self, {', '.join(arguments)}):",
-        *(body or [" pass"]),
-        "def __repr__(self):",
-        f' return f"{{type(self).__qualname__}}({shown})"',
-    ]
-    if eq:
-        compared = _tuple_of(each.name for each in found if each.compare)
-        hashed = _tuple_of(each.name for each in found if each.hash)
-        lines += _comparison("__eq__", "==", compared)
-        lines += ["def __hash__(self):", f" return hash({hashed.format('self')})"]
-        if order:
-            for name, sign in (("__lt__", "<"), ("__le__", "<="), ("__gt__", ">"), ("__ge__", ">=")):
-                lines += _comparison(name, sign, compared)
-    space: dict[str, Any] = {}
-    exec("\n".join(lines), words, space)  # the text is made of the class's own field names
-    space["__setattr__"] = _refuse
-    space["__delattr__"] = _refuse
-    if slots:
-        space["__getstate__"] = _state
-        space["__setstate__"] = _set_state
-    return space
+class _Late:
+    """The methods of one record, each compiled when it is first called: compiling is what costs."""
+
+    __slots__ = ("found", "is_checked", "owner", "slots")
+
+    def __init__(self, found: tuple[Field, ...], *, slots: bool, is_checked: bool) -> None:
+        self.found = found
+        self.slots = slots
+        self.is_checked = is_checked
+        self.owner: type = object
+
+    def method(self, name: str) -> Callable[..., Any]:
+        """What stands for the method `name`, and puts it in its own place."""
+
+        def first(of: object, /, *arguments: Any, **named: Any) -> Any:
+            lines, words = self._text(name)
+            space: dict[str, Any] = {}
+            exec("\n".join(lines), words, space)  # the text is made of the class's own field names
+            setattr(self.owner, name, space[name])
+            return space[name](of, *arguments, **named)
+
+        return first
+
+    def _text(self, name: str) -> tuple[list[str], dict[str, Any]]:
+        if name == "__init__":
+            return self._init()
+        if name == "__repr__":
+            shown = ", ".join(f"{each.name}={{self.{each.name}!r}}" for each in self.found if each.repr)
+            return ["def __repr__(self):", f' return f"{{type(self).__qualname__}}({shown})"'], {}
+        if name == "__hash__":
+            hashed = _tuple_of(each.name for each in self.found if each.hash)
+            return ["def __hash__(self):", f" return hash({hashed.format('self')})"], {}
+        return _comparison(
+            name, _SIGNS[name], _tuple_of(each.name for each in self.found if each.compare)
+        ), {}
+
+    def _init(self) -> tuple[list[str], dict[str, Any]]:
+        words: dict[str, Any] = {"_set": object.__setattr__, "_absent": _ABSENT}
+        arguments: list[str] = []
+        by_word: list[str] = []
+        body: list[str] = [] if self.slots else [" _fields = self.__dict__"]
+        for each in self.found:
+            name, value = each.name, each.name
+            argument = name
+            if each.default_factory is not None:
+                words[f"_f_{name}"] = each.default_factory
+                argument = f"{name}=_absent"
+                value = f"_f_{name}() if {name} is _absent else {name}"
+            elif each.default is not _ABSENT:
+                words[f"_d_{name}"] = each.default
+                argument = f"{name}=_d_{name}"
+            (by_word if each.kw_only else arguments).append(argument)
+            body.append(f" _set(self, {name!r}, {value})" if self.slots else f" _fields[{name!r}] = {value}")
+        if by_word:
+            arguments += ["*", *by_word]
+        if self.is_checked:
+            body.append(" self.__post_init__()")
+        return [f"def __init__({', '.join(['self', *arguments])}):", *(body or [" pass"])], words
 
 
 def _tuple_of(names: Iterable[str]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
+from hostbuild.patterns import late
 
 #: After "@" a digest may follow (`app:v1@sha256:…`): what stands before it is a name and a tag.
 _END = r"(?=@)(?!@sha[0-9]+:)"
 #: A port and a path, which have a colon before "@" too: `host:443/mod/@v/list`.
 _NO_PORT = r"(?![0-9]+/)"
-_IN_URL = re.compile(rf"(?<=://)(?:[^/\s]+|[^/\s:@]+:{_NO_PORT}[^\s@]+){_END}")
+_IN_URL = late(rf"(?<=://)(?:[^/\s]+|[^/\s:@]+:{_NO_PORT}[^\s@]+){_END}")
 #: `user:password@host` without a scheme; not in the middle of a word, a path or a longer address.
-_BARE = re.compile(rf"(?<![\w.%+~/@:*-])[\w.%+~-]+:(?!/){_NO_PORT}(?:[^/\s]+|[^\s@]+){_END}(?=@[\w\[])")
+_BARE = late(rf"(?<![\w.%+~/@:*-])[\w.%+~-]+:(?!/){_NO_PORT}(?:[^/\s]+|[^\s@]+){_END}(?=@[\w\[])")
 
 
 def redact(text: str) -> str:

@@ -21,6 +21,9 @@ from typing import NamedTuple
 
 from hostbuild.model import Entry
 
+#: Changes whenever the same tree would be split in another way than by the hostbuild before.
+RULE_VERSION = 1
+
 #: Bytes: what is less than this altogether stays together.
 WORTH = 32 << 20
 #: Bytes: a file or directory of this size is no source.

@@ -74,6 +74,11 @@ class Own:
         return 7
 
 
+@record
+class Worded(Plain):
+    e: int = field(kw_only=True)
+
+
 ARGUMENTS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ((1,), {}),
     ((1, "y"), {}),
@@ -151,8 +156,38 @@ def test_replace_and_inherit() -> None:
     assert value.twice == 2
     assert [each.name for each in fields(Further)] == ["a", "b", "c", "d", "z"]
     assert Further(1) != Plain(1)
+    unknown: dict[str, Any] = {"q": 1}
     with pytest.raises(TypeError):
-        replace(value, q=1)
+        replace(value, **unknown)
+
+
+def test_a_field_may_be_given_by_name_only_and_follow_defaults() -> None:
+    value = Worded(1, e=4)
+    assert (value.e, replace(value, a=2).e) == (4, 4)
+    assert [each.name for each in fields(value)] == ["a", "b", "c", "d", "e"]
+    made: Any = Worded
+    wrong: list[tuple[Any, ...]] = [(1,), (1, "x", {}, "", 4)]
+    for arguments in wrong:
+        with pytest.raises(TypeError):
+            made(*arguments)
+
+
+def test_methods_are_compiled_once_and_for_the_class_that_has_them() -> None:
+    @record(slots=True, order=True)
+    class Late:
+        a: int
+
+    class Below(Late):
+        __slots__ = ()
+
+    stub = Late.__init__
+    assert (Below(1) == Below(1), Below(1) < Below(2), hash(Below(1))) == (True, True, hash((1,)))
+    assert repr(Below(1)).endswith("Below(a=1)")
+    assert Late.__init__ is not stub
+    assert "__init__" not in Below.__dict__
+    made = Late.__init__
+    Late(2)
+    assert Late.__init__ is made
 
 
 def test_what_a_class_says_itself_stays() -> None:

@@ -44,9 +44,9 @@ def fetch_blob(
 def _fetch(
     repository: Repository, descriptor: Descriptor, cache: Cache, on_bytes: Callable[[int], None] | None
 ) -> None:
-    with cache.blobs.writer(descriptor.digest.algorithm) as writer:
+    with cache.blobs.writer(descriptor.digest.algorithm, beside=True) as writer:
 
-        def write(data: bytes) -> None:
+        def write(data: bytes | memoryview) -> None:
             writer.write(data)
             reach("base-layer-partly-fetched")
             if on_bytes is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from hostbuild.bases.documents import Documents, documents_of
@@ -25,6 +24,7 @@ from hostbuild.oci.media_types import (
 )
 from hostbuild.oci.platform import Platform
 from hostbuild.oci.platform_names import VARIANTS
+from hostbuild.records import replace
 from hostbuild.store.cache import Cache
 
 _CARRIED = frozenset({OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD})

@@ -36,10 +36,20 @@ _TELL_EVERY = 0.2
 
 
 def missing_layers(cache: Cache, layers: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    """Those that the cache lacks, each once; the others are claimed."""
+    """Those that the cache lacks, each once; the others are claimed.
+
+    Raises StoreError, and CorruptBlobError as `Cache.recorded` does.
+    """
+    wanted = {each.digest: each for each in layers}
     return tuple(
-        {each.digest: each for each in layers if not cache.blobs.claim(each.digest, each.size)}.values()
+        each
+        for each in wanted.values()
+        if cache.recorded(_key(each)) is None and not cache.blobs.claim(each.digest, each.size)
     )
+
+
+def _key(layer: Descriptor) -> str:
+    return key_of("base layer", digest=str(layer.digest))
 
 
 class BaseLayers:
@@ -70,7 +80,9 @@ class BaseLayers:
         stops the fetching.
         """
         crew = Crew(PARALLEL, threading.Event(), self._network.close)
-        with crew.working(partial(self.fetch, layer) for layer in layers):
+        # The largest first: it is what the end waits for.
+        wanted = sorted(layers, key=lambda layer: -layer.size)
+        with crew.working(partial(self.fetch, layer) for layer in wanted):
             yield
 
     def open(self, layer: Descriptor, offset: int) -> BinaryIO:
@@ -87,7 +99,7 @@ class BaseLayers:
         """
         if self._cache.blobs.claim(layer.digest, layer.size):
             return False
-        key = key_of("base layer", digest=str(layer.digest))
+        key = _key(layer)
 
         def make() -> dict[str, Any]:
             if not self._cache.blobs.claim(layer.digest, layer.size):
@@ -131,7 +143,7 @@ class BaseLayers:
         """From a layout or an archive on this machine."""
         refuse_larger_than_disk(layer, self._cache)
         with (
-            self._cache.blobs.writer(layer.digest.algorithm) as writer,
+            self._cache.blobs.writer(layer.digest.algorithm, beside=True) as writer,
             self._open_image().open(layer) as stream,
         ):
             while piece := stream.read(_PIECE):

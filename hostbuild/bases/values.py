@@ -8,6 +8,7 @@ from hostbuild.bases.naming import SCRATCH, BaseName
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.platform import Platform
+from hostbuild.records import replace
 
 if TYPE_CHECKING:
     from hostbuild.oci.compose import BaseImage
@@ -59,8 +60,6 @@ class BasePlatform(NamedTuple):
 
     def image(self) -> BaseImage:
         """The base as composing wants it. Raises InvalidDocumentError."""
-        from dataclasses import replace
-
         from hostbuild.oci.compose import BaseImage
         from hostbuild.oci.config import ImageConfig
         from hostbuild.oci.manifest import Manifest

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hostbuild.build import build
 from hostbuild.cli.arguments import given_settings
+from hostbuild.cli.parsed import ParsedFiles
 from hostbuild.cli.progress import Display
 from hostbuild.cli.shown import is_json, shown
 from hostbuild.cli.streams import write_output
 from hostbuild.errors import UsageError
 from hostbuild.model import BuildRequest, BuildResult, Event
+from hostbuild.records import replace
 from hostbuild.settings.load import load_request
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from hostbuild.cli.results import ResultFiles
 
 _STANDARD_OUTPUT = "-"
@@ -30,7 +32,7 @@ def run_build(arguments: Namespace) -> int:
             "--json goes with --dry-run only",
             fix="for what was built as JSON use --metadata-file FILE, for progress --progress rawjson",
         )
-    request = load_request(arguments.directory, given_settings(arguments), os.environ)
+    request = load_request(arguments.directory, given_settings(arguments), os.environ, parsed=ParsedFiles)
     request = replace(request, log_entries=arguments.verbose)
     if arguments.dry_run:
         return _explain(request, arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from hostbuild.settings.load import load_cache
 from hostbuild.store.cache import Cache
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from hostbuild.store.inventory import Inventory, Tally
     from hostbuild.store.pruning import Goals, Pruned, PruneReport
     from hostbuild.store.report import Removal

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from hostbuild.cli.arguments import given_settings
+from hostbuild.cli.parsed import ParsedFiles
 from hostbuild.cli.shown import shown
 from hostbuild.cli.streams import write_output
 from hostbuild.errors import EXIT_FAILED
 from hostbuild.settings.load import load_request
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from hostbuild.languages.base import Report
 
 
@@ -20,7 +22,7 @@ def run_check(arguments: Namespace) -> int:
     """Print what was found; 0, or 1 where something would not work. Raises HostbuildError."""
     from hostbuild.checking import check
 
-    request = load_request(arguments.directory, given_settings(arguments), os.environ)
+    request = load_request(arguments.directory, given_settings(arguments), os.environ, parsed=ParsedFiles)
     with shown(arguments) as display:
         report = check(request, display.show)
     if arguments.json:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hostbuild.cli.directories import Skipped, build_directories, own_places, plain
 from hostbuild.cli.sizes import human_size
@@ -17,6 +16,9 @@ from hostbuild.settings.quantities import parse_age
 from hostbuild.store.cache import Cache
 from hostbuild.store.finding import stranger_of
 from hostbuild.store.report import CleanReport, Removal
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 _KEEP = 5
 

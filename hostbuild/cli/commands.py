@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from hostbuild.cli import cache_flags
+from hostbuild.cli.plain import HIDDEN, NEGATABLE, Flags
 from hostbuild.settings.table import ACCESS, BY_NAME, SETTINGS, Setting
 
 PROGRESS = ("auto", "plain", "tty", "quiet", "none", "rawjson")
-
-_NEVER_BROKEN = 10_000
 
 _BUILD_EPILOG = """\
 Standard output is one line, NAME@sha256:DIGEST; everything else goes to standard error (with dest=- the tar
@@ -45,13 +42,10 @@ class Command(NamedTuple):
     @property
     def flag_names(self) -> Sequence[str]:
         """Every flag that this command takes."""
-        # Wide enough that no line of the help is broken: names of flags are broken at their hyphens.
-        parser = argparse.ArgumentParser(
-            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=_NEVER_BROKEN)
-        )
-        self.fill(parser)
+        flags = Flags(self.fill).by_name
+        shown = (name for name, flag in flags.items() if name.startswith("--") and flag.is_shown)
         opposites = (f"--{setting.opposite}" for setting in self.settings if setting.opposite)
-        return sorted({*re.findall(r"--[a-z][a-z-]*", parser.format_help()), *opposites})
+        return sorted({"--help", *shown, *opposites})
 
 
 def find(argv: Sequence[str]) -> tuple[Command | None, list[str]]:
@@ -210,15 +204,11 @@ def _add(group: Any, setting: Setting) -> None:
     if setting.kind == "switch":
         own = f"--{setting.name}"
         if setting.negatable:
-            group.add_argument(
-                own, dest=setting.name, action=argparse.BooleanOptionalAction, default=None, help=setting.help
-            )
+            group.add_argument(own, dest=setting.name, action=NEGATABLE, default=None, help=setting.help)
             return
         group.add_argument(own, dest=setting.name, action="store_true", default=None, help=setting.help)
         # What a file or a variable says can be taken back: --wait=false is --no-wait.
-        group.add_argument(
-            f"--no-{setting.name}", dest=setting.name, action="store_false", help=argparse.SUPPRESS
-        )
+        group.add_argument(f"--no-{setting.name}", dest=setting.name, action="store_false", help=HIDDEN)
         return
     group.add_argument(
         *names,

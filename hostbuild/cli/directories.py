@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hostbuild.errors import SourceError, UsageError
 from hostbuild.settings.load import default_cache_dir
 from hostbuild.settings.tomlfile import read_settings
 from hostbuild.store.builds import BuildDir
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 class Skipped(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from hostbuild.cli.arguments import given_settings
 from hostbuild.cli.directories import own_places
@@ -12,7 +12,10 @@ from hostbuild.cli.results import ResultFiles
 from hostbuild.cli.shown import is_json, shown
 from hostbuild.cli.streams import write_output
 from hostbuild.errors import UsageError
-from hostbuild.settings.load import load_access
+from hostbuild.settings.load import default_cache_dir, load_access
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def run_index_create(arguments: Namespace) -> int:
@@ -33,6 +36,7 @@ def run_index_create(arguments: Namespace) -> int:
             tags=tags,
             annotations=tuple(arguments.annotations),
             dry_run=arguments.dry_run,
+            cache_dir=os.environ.get("HOSTBUILD_CACHE_DIR") or default_cache_dir(os.environ),
             on_event=display.show,
         )
     if arguments.dry_run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from hostbuild.cli.arguments import given_settings
 from hostbuild.cli.failures import printable
@@ -14,6 +14,9 @@ from hostbuild.errors import UsageError
 from hostbuild.model import Event
 from hostbuild.settings.access import parse_registry
 from hostbuild.settings.load import load_access
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 #: Bytes of a password on standard input: tokens have a few thousand.
 _MAX_SECRET = 1 << 16

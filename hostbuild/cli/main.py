@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from hostbuild.cli import signals
 from hostbuild.cli.failures import Failure, say, wants_json
 from hostbuild.cli.streams import discard, finish_output, flush_or_discard, settle
 from hostbuild.errors import EXIT_FAILED, EXIT_USAGE, HostbuildError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hostbuild.cli.arguments import given_settings
 from hostbuild.cli.directories import own_places
@@ -13,8 +13,11 @@ from hostbuild.cli.results import ResultFiles
 from hostbuild.cli.shown import is_json, shown
 from hostbuild.cli.streams import write_output
 from hostbuild.errors import LocalImageError, UsageError
-from hostbuild.settings.load import load_access
+from hostbuild.settings.load import load_access, load_cache
 from hostbuild.settings.outputs import has_tag, without_tag
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 _KINDS = ("oci", "oci-archive", "docker-archive")
 
@@ -37,8 +40,14 @@ def run_push(arguments: Namespace) -> int:
     files = ResultFiles.of(arguments)
     with shown(arguments) as display:
         files.prepare(private=own_places(place if is_source else ""))
+        cache_dir, _, _ = load_cache({}, os.environ, place) if is_source else ("", None, None)
         pushed = push_place(
-            place, references, access, by_digest=arguments.push_by_digest, on_event=display.show
+            place,
+            references,
+            access,
+            by_digest=arguments.push_by_digest,
+            cache_dir=cache_dir,
+            on_event=display.show,
         )
     first = pushed[0]
     digest = str(first.digest)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hostbuild.descriptors import descriptor_of, why_not_writable, write_all
 from hostbuild.errors import StoreError, UsageError
 from hostbuild.model import BuildResult, Output
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 _STANDARD_OUTPUT = "-"
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"

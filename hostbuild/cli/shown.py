@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from hostbuild.cli.commands import PROGRESS
 from hostbuild.cli.progress import Display, OnceDisplay, choose
 from hostbuild.errors import UsageError
 from hostbuild.model import Event
 from hostbuild.settings.load import unknown_variables
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def progress_of(arguments: Namespace) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,8 @@ from hostbuild.store.report import duration
 from hostbuild.store.states import host_of, pid_of
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from hostbuild.store.builds import BuildDir
     from hostbuild.store.states import BuildState
 

@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import select
 import socket
 import ssl
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from hostbuild.http.bodies import FilePiece
 from hostbuild.http.wires import CONNECT_SECONDS, ConnectFailedError, Haste, Pace, Wire, Wires
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 _MOST_HEAD = 1024 * 1024
 _HTTP = b"HTTP/"
 _BUFFER = 64 * 1024
+_BOTH = select.POLLIN | select.POLLOUT
+#: macOS has sendfile(2) too, which counts otherwise where it would block.
+_CAN_SEND_FILES = sys.platform == "linux"
 
 
 class AnsweredEarlyError(BrokenPipeError):
@@ -43,6 +49,8 @@ class _Incoming(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, early: bytes, wires: Wires, wire: Wire | None) -> None:
         self._raw = sock.makefile("rb", buffering=0)
+        self._secure = sock if isinstance(sock, ssl.SSLSocket) else None
+        self._failed: OSError | None = None  # raised once the bytes before it were taken
         self._early = early
         self._wires = wires
         self._wire = wire
@@ -80,7 +88,11 @@ class _Incoming(io.RawIOBase):
     def _receive(self, buffer: WriteableBuffer) -> int:
         start = self._wires.clock()
         try:
+            if self._failed is not None:
+                raise self._failed
             count = self._raw.readinto(buffer) or 0
+            if self._secure is not None and count and self.head_left is None:
+                count += self._read_ready(self._secure, memoryview(buffer).cast("B")[count:])
         except ConnectionError:
             if not self._is_foreign():
                 raise
@@ -95,6 +107,22 @@ class _Incoming(io.RawIOBase):
         elif self.head_left is not None and self._begin and not self._is_foreign():
             # http.client takes the end of the connection for the end of the headers.
             raise ConnectionAbortedError("the head of the answer ended early")
+        return count
+
+    def _read_ready(self, sock: ssl.SSLSocket, view: memoryview) -> int:
+        """What is here already of the TLS records that follow (16 KiB each): one piece, not one for each."""
+        count = 0
+        timeout = sock.gettimeout()
+        sock.settimeout(0)
+        try:
+            while count < len(view) and (more := sock.recv_into(view[count:])):
+                count += more
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return count
+        except OSError as error:
+            self._failed = error
+        finally:
+            sock.settimeout(timeout)
         return count
 
     def _is_foreign(self) -> bool:
@@ -136,6 +164,20 @@ class _Answer(http.client.HTTPResponse):
         self._incoming.hurry(False)
         if self._ends:
             self.will_close = True
+
+    def take(self, view: memoryview) -> int | None:
+        """What is there of the body, put in `view`: how many bytes, 0 at the end, None where their number was
+        not told. As read1, but for a copy and for what urllib3 would do with each piece.
+        """
+        if self.length is None or self.chunked:
+            return None
+        if self.isclosed() or not self.length:
+            return 0
+        count = self.fp.readinto1(view[: self.length])
+        self.length -= count
+        if not self.length:
+            self.close()
+        return count
 
 
 class _Wired(HTTPConnection):
@@ -189,16 +231,23 @@ class _Wired(HTTPConnection):
         early, self._early = self._early, b""
         incoming = _Incoming(sock, early, self.wires, self._wire)
         self.wires.last.hurry = incoming.hurry
-        return _Answer(incoming, method, self._ended)
+        answer = _Answer(incoming, method, self._ended)
+        self.wires.last.take = answer.take
+        return answer
 
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
+        if isinstance(data, FilePiece) and (type(self.sock) is not socket.socket or not _CAN_SEND_FILES):
+            return  # what is encrypted has to be read
         if not isinstance(self.sock, socket.socket):
             super().send(data)  # TLS within TLS (a proxy of https://): urllib3's own object
             return
         try:
-            self._give(self.sock, memoryview(data).cast("B"))
+            if isinstance(data, FilePiece):
+                self._give_file(self.sock, data)
+            else:
+                self._give(self.sock, memoryview(data).cast("B"))
         except OSError as error:
             self._ended = True
             if isinstance(error, ConnectionError):
@@ -207,26 +256,54 @@ class _Wired(HTTPConnection):
 
     def _give(self, sock: socket.socket, data: memoryview) -> None:
         """Send all of it, unless an answer comes first. Raises OSError (TimeoutError, ConnectionError)."""
-        wires = self.wires
         poller = select.poll()
         timeout = sock.gettimeout()
         sock.settimeout(0)
-        wanted = select.POLLIN | select.POLLOUT
+        wanted = _BOTH
         try:
             while data:
-                poller.register(sock, wanted)
-                start = wires.clock()
-                events = poller.poll(wires.silence * 1000)
-                waited = wires.clock() - start
-                if not events:
-                    raise TimeoutError
-                if events[0][1] & ~select.POLLOUT and self._is_answered(sock):
-                    raise AnsweredEarlyError
+                waited = self._wait(sock, poller, wanted)
                 count, wanted = _push(sock, data)
                 data = data[count:]
                 self._pace.note(waited, count)
         finally:
             sock.settimeout(timeout)
+
+    def _give_file(self, sock: socket.socket, piece: FilePiece) -> None:
+        """As `_give`, by sendfile(2), as much as that does: all but where the file ends early, or refuses."""
+        poller = select.poll()
+        timeout = sock.gettimeout()
+        sock.settimeout(0)
+        descriptor, offset, size = piece.where
+        try:
+            while piece.sent < size:
+                waited = self._wait(sock, poller, _BOTH)
+                try:
+                    count = os.sendfile(sock.fileno(), descriptor, offset + piece.sent, size - piece.sent)
+                except BlockingIOError:
+                    continue
+                except ConnectionError:
+                    raise
+                except OSError:  # of the file, for the most part: whoever reads it tells what it is
+                    return
+                if not count:
+                    return
+                piece.sent += count
+                self._pace.note(waited, count)
+        finally:
+            sock.settimeout(timeout)
+
+    def _wait(self, sock: socket.socket, poller: select.poll, wanted: int) -> float:
+        """Wait until more can be sent; the seconds that it took. Raises TimeoutError, AnsweredEarlyError."""
+        poller.register(sock, wanted)
+        start = self.wires.clock()
+        events = poller.poll(self.wires.silence * 1000)
+        waited = self.wires.clock() - start
+        if not events:
+            raise TimeoutError
+        if events[0][1] & ~select.POLLOUT and self._is_answered(sock):
+            raise AnsweredEarlyError
+        return waited
 
     def _is_answered(self, sock: socket.socket) -> bool:
         """Take in what the server says meanwhile; True when it is a final answer, or the end."""
@@ -260,7 +337,7 @@ def _push(sock: socket.socket, data: memoryview) -> tuple[int, int]:
             break
         except ssl.SSLWantReadError:
             return count, select.POLLIN
-    return count, select.POLLIN | select.POLLOUT
+    return count, _BOTH
 
 
 def pool_classes(wires: Wires) -> dict[str, type[urllib3.HTTPConnectionPool]]:

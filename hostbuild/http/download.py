@@ -12,6 +12,8 @@ from hostbuild.http.response import Response
 from hostbuild.http.retries import Budget
 from hostbuild.model import Access, Event, EventCallback, ignore_event
 
+#: Bytes asked of the connection at a time.
+PIECE = 1024 * 1024
 #: Progress that makes up for a break: a server that gives a byte a connection is not followed for ever.
 PROGRESS = 64 * 1024
 
@@ -20,7 +22,7 @@ _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 def download(
     open_at: Callable[[int], Response],
-    write: Callable[[bytes], object],
+    write: Callable[[bytes | memoryview], object],
     *,
     size: int,
     what: str,
@@ -31,7 +33,7 @@ def download(
     random: Callable[[], float] = _random,
 ) -> None:
     """Write exactly `size` bytes, in order; `write` never gets one too much. The digest is the caller's to
-    check.
+    check. What `write` gets is valid until it returns.
 
     `open_at(offset)` makes the request, with `Range: bytes=OFFSET-` where the offset is not 0, and raises
     for what it knows to be final (401, 404). After a break the rest is asked for, at once as long as much
@@ -85,9 +87,14 @@ class _Fetch:
     """How far one download is, and what is known of the server."""
 
     def __init__(
-        self, open_at: Callable[[int], Response], write: Callable[[bytes], object], size: int, what: str
+        self,
+        open_at: Callable[[int], Response],
+        write: Callable[[bytes | memoryview], object],
+        size: int,
+        what: str,
     ) -> None:
         self.done = 0
+        self._buffer = memoryview(bytearray(min(PIECE, size)))
         self._open_at = open_at
         self._write = write
         self._size = size
@@ -114,7 +121,7 @@ class _Fetch:
             raise self._error(f"the server has {start + length} bytes, expected are {self._size}")
         before, position = self.done, start
         try:
-            for piece in response.pieces():
+            for piece in response.pieces_in(self._buffer):
                 position = self._add(piece, position)
         except TransferBrokenError as error:
             return error
@@ -124,7 +131,7 @@ class _Fetch:
             raise self._error(f"it ended after {position} bytes, expected are {self._size}")
         return TransferBrokenError(self._what, why=f"the answer ended after {position} bytes")
 
-    def _add(self, piece: bytes, position: int) -> int:
+    def _add(self, piece: bytes | memoryview, position: int) -> int:
         end = position + len(piece)
         if end > self._size:
             raise self._error(f"the server sends more than the {self._size} bytes that are expected")

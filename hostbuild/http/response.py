@@ -18,6 +18,8 @@ _WITHOUT_BODY = (204, 304)
 class Incoming(Protocol):
     """What a body is read from: urllib3's response, for one."""
 
+    length_remaining: int | None
+
     def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
         """Up to `amt` bytes, as soon as there are some; b"" at the end."""
 
@@ -31,7 +33,8 @@ class Incoming(Protocol):
 class Response:
     """The answer to one request. A context manager; close it, or read it to its end.
 
-    `hurry` is told whether what is read next is read whole, and so has a time in all.
+    `hurry` is told whether what is read next is read whole, and so has a time in all. `take` puts what is
+    there of the body below `incoming` into a buffer (0: the end; None: it cannot).
 
     `url` is where it came from, after redirects (it may be a signed one: not to be shown); `headers` are a
     mapping without regard to case. The body is as it was sent: no content coding is undone.
@@ -48,6 +51,7 @@ class Response:
         broken: Callable[[Exception, int], HostbuildError],
         pause: Callable[[float], None],
         hurry: Callable[[bool], object] = bool,
+        take: Callable[[memoryview], int | None] | None = None,
     ) -> None:
         self.status = status
         self.url = url
@@ -57,6 +61,7 @@ class Response:
         self._incoming = incoming
         self._broken = broken
         self._hurry = hurry
+        self._take = take
         self._ready: list[bytes] = []
         self._break: TransferBrokenError | None = None
         self._came = 0
@@ -84,16 +89,18 @@ class Response:
             self._incoming.read1(1, decode_content=False)  # tells urllib3 that this was all
         self._incoming.release_conn()
 
-    def _next(self) -> bytes:
-        """The next piece from the connection; b"" at the end. Raises what `broken` makes of a break."""
+    def _next(self, buffer: memoryview | None = None) -> bytes | memoryview:
+        """The next piece from the connection, in `buffer` if there is one and it can be; b"" at the end.
+        Raises what `broken` makes of a break.
+        """
         if self._ended:
             return b""
         from hostbuild.http.session import ERRORS  # loaded already, where there is a connection
 
         failed: Exception | None = None
-        piece = b""
+        piece: bytes | memoryview = b""
         try:
-            piece = self._incoming.read1(PIECE, decode_content=False)
+            piece = self._read(buffer)
         except ERRORS as error:
             failed = error
         self._came += len(piece)
@@ -108,6 +115,14 @@ class Response:
             self._finish()
         return piece
 
+    def _read(self, buffer: memoryview | None) -> bytes | memoryview:
+        count = self._take(buffer) if self._take is not None and buffer is not None else None
+        if count is None or buffer is None:
+            return self._incoming.read1(PIECE, decode_content=False)
+        if self._incoming.length_remaining is not None:
+            self._incoming.length_remaining -= count  # urllib3 counts only what it read itself
+        return buffer[:count]
+
     def preload(self, limit: int) -> TransferBrokenError | None:
         """Read ahead until the end or until more than `limit` bytes are here; what broke it, if something
         did: the time for it may be over as well.
@@ -120,7 +135,7 @@ class Response:
             while not self._ended and self._came <= limit:
                 piece = self._next()
                 if piece:
-                    self._ready.append(piece)
+                    self._ready.append(bytes(piece))
         except TransferBrokenError as error:
             if self.status < 400:
                 self._break = error
@@ -136,6 +151,13 @@ class Response:
     def pieces(self) -> Iterator[bytes]:
         """The body from where reading stands, in pieces of up to 120 KiB; constant memory.
 
+        Raises as `pieces_in`.
+        """
+        return map(bytes, self.pieces_in(None))
+
+    def pieces_in(self, buffer: memoryview | None) -> Iterator[bytes | memoryview]:
+        """As `pieces`, in larger ones: parts of `buffer` where that can be, so valid until the next one.
+
         Raises TransferBrokenError when it ends before its end, CancelledTaskError after the transport was
         closed.
         """
@@ -143,7 +165,7 @@ class Response:
             yield self._ready.pop(0)
         if self._break is not None:
             raise self._break
-        while piece := self._next():
+        while piece := self._next(buffer):
             yield piece
 
     def read(self, limit: int) -> bytes:

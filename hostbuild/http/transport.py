@@ -272,7 +272,7 @@ class Transport:
             self._known.add(call.place)
             return Response(
                 raw.status, hop.url, raw.headers, raw, method=hop.method, broken=broken, pause=self._pause,
-                hurry=wires.last.hurry,
+                hurry=wires.last.hurry, take=wires.last.take,
             )  # fmt: skip
         finally:
             if sending is not None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol
+
+from hostbuild.records import field, record
 
 if TYPE_CHECKING:
     from hostbuild.model import Entry, Event, Pairs
@@ -92,7 +93,7 @@ class Workshop(Protocol):
         """Tell people."""
 
 
-@dataclass(frozen=True)
+@record
 class Project:
     """One directory to be looked at, and what was asked for.
 
@@ -146,7 +147,7 @@ class TreePlan(NamedTuple):
     needs: tuple[WheelSource, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class Inspection:
     """What a language found.
 
@@ -192,7 +193,7 @@ class Inspection:
     looked_at: int = 0
 
 
-@dataclass(frozen=True)
+@record
 class TreeJob:
     """The making of one tree, out of an inspection's values: the plan `tree` with its `recipe`.
 
@@ -211,7 +212,7 @@ class TreeJob:
     looked_at: int = 0
 
 
-@dataclass(frozen=True)
+@record
 class PlatformJob(TreeJob):
     """The making of a tree that is one platform's own."""
 

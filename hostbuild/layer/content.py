@@ -11,7 +11,7 @@ import hashlib
 import io
 from typing import BinaryIO
 
-from hostbuild.errors import SourceError
+from hostbuild.errors import SourceError, remedy
 from hostbuild.layer.pieces import Pieces, changed, other_content
 from hostbuild.model import Entry
 
@@ -89,5 +89,5 @@ def _unreadable(entry: Entry, error: OSError) -> SourceError:
     return SourceError(
         f"{entry.origin or entry.path!r} cannot be read",
         why=error.strerror or str(error),
-        fix="make it readable, or leave it out with the ignore file",
+        fix=remedy(error, "make it readable, or leave it out with the ignore file"),
     )

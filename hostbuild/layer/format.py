@@ -8,12 +8,12 @@ members (RFC 1952, 2.2), a zstd file one of frames (RFC 8878, 3), and every read
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from hostbuild.errors import UsageError
 from hostbuild.layer import compressors
 from hostbuild.oci.media_types import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from hostbuild.records import record
 
 if TYPE_CHECKING:
     from hostbuild.layer.compressors import Compress
@@ -48,7 +48,7 @@ _KINDS = {
 COMPRESSIONS = tuple(_KINDS)
 
 
-@dataclass(frozen=True)
+@record
 class Compression:
     """How a layer is compressed: the name, the level, and how many bytes of the archive go into one member.
 

@@ -11,10 +11,10 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
 from hostbuild.errors import InvalidDocumentError
+from hostbuild.records import record
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -35,7 +35,7 @@ _KINDS: dict[bytes, MemberKind] = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Member:
     """One entry of a layer as it was read.
 

@@ -70,6 +70,14 @@ class _Slice(io.RawIOBase):
         self._position += len(data)
         return len(data)
 
+    def file_range(self) -> tuple[int, int, int]:
+        """Where the rest lies, for who lets the system send it (`hostbuild.http.bodies.FileStream`)."""
+        return self._descriptor, self._position, max(self._end - self._position, 0)
+
+    def skip(self, count: int) -> None:
+        """Go on by `count` bytes without reading them."""
+        self._position += count
+
     def close(self) -> None:
         if not self.closed:
             os.close(self._descriptor)

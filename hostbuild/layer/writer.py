@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from hostbuild.layer import header
 from hostbuild.layer.content import copy_content
@@ -13,6 +12,7 @@ from hostbuild.layer.names import NameCheck, refused
 from hostbuild.layer.pieces import Pieces
 from hostbuild.model import Entry
 from hostbuild.oci.digest import Digest
+from hostbuild.records import record
 
 # A link has no permissions of its own; what lstat gives for it on Linux is this.
 _LINK_MODE = 0o777
@@ -24,7 +24,7 @@ MAX_THREADS = 32
 _PADDING = tuple(bytes(-used % header.BLOCK) for used in range(header.BLOCK))
 
 
-@dataclass(frozen=True)
+@record
 class LayerResult:
     """A written layer.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hostbuild.errors import InvalidDocumentError, LocalImageError
 from hostbuild.local.files import Files
@@ -16,6 +15,7 @@ from hostbuild.oci.json import MAX_DOCUMENT, parse_object
 from hostbuild.oci.layout import INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, REFERENCE_NAME, blob_path
 from hostbuild.oci.media_types import INDEXES, MANIFESTS, OCI_INDEX
 from hostbuild.oci.quoting import describe, quote
+from hostbuild.records import replace
 
 #: What containerd, and docker save, write beside a bare tag: the full reference.
 CONTAINERD_NAME = "io.containerd.image.name"

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from hostbuild.errors import InvalidPlatformError, InvalidValueError
 from hostbuild.oci.fields import Pairs
 from hostbuild.oci.platform import Platform
 from hostbuild.oci.quoting import quote
+from hostbuild.records import record
 
 INDEX = "index"
 INDEX_DESCRIPTOR = "index-descriptor"
@@ -31,7 +31,7 @@ _DESCRIPTORS = (INDEX_DESCRIPTOR, MANIFEST_DESCRIPTOR)
 _FORM = "write KEY=VALUE, index:KEY=VALUE, manifest:KEY=VALUE or manifest[linux/arm64]:KEY=VALUE"
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class Annotation:
     """One annotation on one place; `platform` is None where it is for all of them."""
 
@@ -41,7 +41,7 @@ class Annotation:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class Annotations:
     """All that was asked for, in the order given. A later one wins, and one platform's over that of all."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import InvalidDocumentError
@@ -10,6 +9,7 @@ from hostbuild.oci.config import History, ImageConfig, RunConfig
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.media_types import translate
+from hostbuild.records import replace
 
 if TYPE_CHECKING:
     from hostbuild.oci.compose import BaseImage

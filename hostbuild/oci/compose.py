@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hostbuild.errors import InvalidPlatformError, InvalidValueError
@@ -17,6 +16,7 @@ from hostbuild.oci.fields import Pairs
 from hostbuild.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from hostbuild.oci.platform import Platform
 from hostbuild.oci.quoting import quote
+from hostbuild.records import record, replace
 
 if TYPE_CHECKING:
     from hostbuild.oci.config import History, ImageConfig, RunConfig
@@ -29,7 +29,7 @@ BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class LayerRef:
     """A layer that is in the store; `created_by` and `comment` are what the history says of it."""
 
@@ -39,7 +39,7 @@ class LayerRef:
     comment: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class ImageSpec:
     """What one platform's image is to be.
 
@@ -68,7 +68,7 @@ class ImageSpec:
     descriptor_annotations: Pairs = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class BaseImage:
     """One platform's base image.
 
@@ -82,7 +82,7 @@ class BaseImage:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class ComposedImage:
     """The bytes of an image's two documents, and what points to them; the manifest's tells its platform."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostbuild.errors import InvalidDocumentError
@@ -12,9 +11,10 @@ from hostbuild.oci.fields import Fields, present
 from hostbuild.oci.json import FIX, canonical, parse_object
 from hostbuild.oci.platform import Platform
 from hostbuild.oci.quoting import describe
+from hostbuild.records import field, record
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class History:
     """How one layer came to be; `empty_layer` is an entry that has no layer."""
 
@@ -52,7 +52,7 @@ class History:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class RunConfig:
     """How a container is started: the config's `config`.
 
@@ -106,7 +106,7 @@ class RunConfig:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class RootFS:
     """The digests of the layers' uncompressed archives, the lowest first."""
 
@@ -129,7 +129,7 @@ class RootFS:
         return {**self.extra, "type": "layers", "diff_ids": [str(diff_id) for diff_id in self.diff_ids]}
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class ImageConfig:
     """One platform's image config. `created` is RFC 3339 text, or ""."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostbuild.errors import InvalidDocumentError
@@ -13,11 +12,12 @@ from hostbuild.oci.fields import Fields, present
 from hostbuild.oci.json import FIX
 from hostbuild.oci.platform import Platform
 from hostbuild.oci.quoting import quote
+from hostbuild.records import field, record
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class Descriptor:
     """What points to a blob; `size` is in bytes. `extra` holds unknown fields, and `urls` and `data`."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from hostbuild.errors import InvalidDigestError
 from hostbuild.oci.quoting import quote
+from hostbuild.records import record
 
 SHA256 = "sha256"
 SHA512 = "sha512"
@@ -17,7 +17,7 @@ HEX_LENGTHS = {SHA256: 64, SHA512: 128}
 _FIX = "write it as sha256: and 64 digits of 0-9a-f"
 
 
-@dataclass(frozen=True, order=True, slots=True)
+@record(order=True, slots=True)
 class Digest:
     """The name of some bytes by their content; always of the grammar, so `hex` is safe in a path."""
 

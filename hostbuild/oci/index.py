@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostbuild.oci.descriptor import Descriptor
@@ -11,9 +10,10 @@ from hostbuild.oci.fields import Fields, present
 from hostbuild.oci.json import canonical, parse_object
 from hostbuild.oci.manifest import SCHEMA_VERSION, check_head
 from hostbuild.oci.media_types import INDEXES, OCI_INDEX
+from hostbuild.records import field, record
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class Index:
     """Manifests, most often one for each platform, in their order. `media_type` may be ""."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.json import canonical
 from hostbuild.oci.reference import Reference
+from hostbuild.records import replace
 
 if TYPE_CHECKING:
     from hostbuild.oci.index import Index

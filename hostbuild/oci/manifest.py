@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostbuild.errors import InvalidDocumentError
@@ -12,11 +11,12 @@ from hostbuild.oci.fields import Fields, present
 from hostbuild.oci.json import FIX, canonical, parse_object
 from hostbuild.oci.media_types import MANIFESTS, OCI_MANIFEST
 from hostbuild.oci.quoting import describe, quote
+from hostbuild.records import field, record
 
 SCHEMA_VERSION = 2
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class Manifest:
     """One platform's image: its config and its layers, the lowest first. `media_type` may be ""."""
 

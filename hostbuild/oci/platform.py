@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostbuild.errors import InvalidPlatformError
 from hostbuild.oci.fields import Fields, present
 from hostbuild.oci.platform_names import ALIASES, KNOWN_ARCHITECTURES, KNOWN_OS, MACHINES, MEANT, VARIANTS
 from hostbuild.oci.quoting import quote
+from hostbuild.records import field, record
 
 _FORM = "a platform is OS/ARCH or OS/ARCH/VARIANT"
 
 
-@dataclass(frozen=True, order=True, slots=True)
+@record(order=True, slots=True)
 class Platform:
     """An operating system on an architecture, in the normalised spelling, whoever made it.
 

@@ -9,11 +9,11 @@ else the registry is docker.io, where a repository of one component lies below `
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
 from hostbuild.errors import InvalidDigestError, InvalidReferenceError
 from hostbuild.oci.digest import Digest
 from hostbuild.oci.quoting import quote
+from hostbuild.records import record, replace
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
@@ -35,7 +35,7 @@ _DIGEST_START = "sha[0-9]+(:|$)|[A-Za-z0-9+._-]+:[A-Fa-f0-9]{32,}$"
 _TAG = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 
 
-@dataclass(frozen=True, slots=True)
+@record(slots=True)
 class Reference:
     """A name in a registry, with a tag, a digest, or both; made by `parse`."""
 

@@ -12,13 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hostbuild.errors import BuildTimeoutError, ToolError, ToolMissingError
 from hostbuild.process.exchange import EOF_GRACE, TooMuchOutputError, exchange
 from hostbuild.process.groups import TOOL_GRACE, Group, ToolGroups, end_groups, uninterrupted
 from hostbuild.process.marks import Marks
+from hostbuild.records import record
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -34,7 +34,7 @@ _POLL_MS = 100
 LineCallback = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@record
 class Completed:
     """A tool that ended: exit code (negative: the signal that killed it) and merged output, bounded."""
 
@@ -42,7 +42,7 @@ class Completed:
     output: str
 
 
-@dataclass(frozen=True)
+@record
 class Captured:
     """A small tool that ended: its exit code, its standard output as bytes, its standard error as text."""
 

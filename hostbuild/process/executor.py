@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -20,9 +19,10 @@ from hostbuild.process import command
 from hostbuild.process.groups import TOOL_GRACE, Group, ToolGroups, uninterrupted
 from hostbuild.process.liveness import builder_mark
 from hostbuild.process.marks import Marks
+from hostbuild.records import record, replace
 
 
-@dataclass(frozen=True)
+@record
 class Task:
     """`label` names it in events and errors (a platform); `function` is `package.module:callable`; `argument`
     is a small frozen value that pickles.

@@ -14,11 +14,11 @@ import pickle
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from hostbuild.errors import HostbuildError
 from hostbuild.model import Event
+from hostbuild.records import record
 
 # From the supervisor.
 SETUP = b"S"
@@ -39,7 +39,7 @@ class FrameError(Exception):
     """The bytes are not frames: something else wrote to the pipe."""
 
 
-@dataclass(frozen=True)
+@record
 class Frame:
     """One message: its kind and its payload."""
 

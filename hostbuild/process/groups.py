@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hostbuild.errors import CancelledTaskError
 from hostbuild.process import procfs
+from hostbuild.records import record
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -28,7 +28,7 @@ TOOL_GRACE = 2.0
 _KILL_WAIT = 0.5
 
 
-@dataclass(frozen=True)
+@record
 class Group:
     """A tool's process group: its number, which is its leader's pid, and the leader's start ticks.
 

@@ -13,12 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from hostbuild.errors import InvalidDocumentError
 from hostbuild.process import procfs
 from hostbuild.process.marks import OWNER, Marks
+from hostbuild.records import asdict, field, record, replace
 
 if TYPE_CHECKING:
     import psutil
@@ -33,7 +33,7 @@ _KILL_WAIT = 1.0
 _ROUNDS = 3
 
 
-@dataclass(frozen=True)
+@record
 class Identity:
     """One process, for good: no other process ever has the same identity.
 
@@ -149,7 +149,7 @@ def _start_ticks(pid: int) -> int:
     return 0
 
 
-@dataclass(frozen=True)
+@record
 class Marked:
     """A process that carries marks of a build in its environment; `command` is its name, for people."""
 

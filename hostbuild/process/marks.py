@@ -7,7 +7,8 @@ their environment tells later whose they were.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from hostbuild.records import record
 
 BUILD_ID = "HOSTBUILD_BUILD_ID"
 OWNER = "HOSTBUILD_OWNER"
@@ -15,7 +16,7 @@ RUN = "HOSTBUILD_RUN"
 BUILDER = "HOSTBUILD_BUILDER"
 
 
-@dataclass(frozen=True)
+@record
 class Marks:
     """`build_id`: what is being built. `owner`: the staging directory, whose lock tells whether the builder
     lives. `run`: one executor's random word. `builder`: the process that started it, as

@@ -6,13 +6,14 @@ On systems without /proc (macOS) `available()` is False and the callers take ano
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from hostbuild.records import record
 
 #: States of proc(5) in which a process runs no more: zombie, dead.
 _ENDED = frozenset("ZXx")
 
 
-@dataclass(frozen=True)
+@record
 class ProcessStat:
     """The fields of /proc/PID/stat that hostbuild needs; `start_ticks` counts from the machine's boot."""
 

@@ -22,7 +22,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -36,6 +35,7 @@ from hostbuild.process.liveness import builder_mark, end_marked
 from hostbuild.process.marks import Marks
 from hostbuild.process.subreaper import reap
 from hostbuild.process.workers import WorkerProcess, make_setup
+from hostbuild.records import replace
 
 #: Seconds between TERM and KILL for a worker: a little more than it gives its tools.
 _WORKER_GRACE = TOOL_GRACE + 0.3

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from importlib import import_module
 from queue import SimpleQueue
 from typing import NoReturn
@@ -30,6 +29,7 @@ from hostbuild.process import frames
 from hostbuild.process.executor import Task, WorkerContext, tool_event
 from hostbuild.process.groups import TOOL_GRACE, Group, ToolGroups
 from hostbuild.process.marks import Marks
+from hostbuild.records import record, replace
 
 #: How a worker exits that was told to stop.
 EXIT_STOPPED = 128 + signal.SIGTERM
@@ -41,7 +41,7 @@ HELD_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _PARENT_POLL_MS = 1000
 
 
-@dataclass(frozen=True)
+@record
 class Setup:
     """What a worker must share with its supervisor: where modules are, and the marks of its tools.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hostbuild.errors import AuthenticationError
 from hostbuild.model import Event, EventCallback
+from hostbuild.records import replace
 from hostbuild.registry.docker_config import Credential
 from hostbuild.registry.patience import Pacing
 from hostbuild.registry.scrub import Secrets

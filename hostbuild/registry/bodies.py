@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from hostbuild.errors import CorruptBlobError, StoreError
+from hostbuild.http.bodies import FileRange, file_range, skip
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.points import reach
 
@@ -72,6 +73,17 @@ class _Part(io.RawIOBase):
         self._left -= count
         reach("upload-body-partly-sent")
         return count
+
+    def file_range(self) -> FileRange | None:
+        """Where it lies in a file (`hostbuild.http.bodies.FileStream`)."""
+        where = file_range(self._stream)
+        return where and where._replace(size=min(where.size, self._left))
+
+    def skip(self, count: int) -> None:
+        """Go on by what was sent from the file."""
+        skip(self._stream, count)
+        self._left -= count
+        reach("upload-body-partly-sent")
 
     def close(self) -> None:
         """Close the blob's stream as well."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from hostbuild.records import field, record
 
 #: Characters of a header that are looked at.
 MAX_HEADER = 64 * 1024
@@ -26,7 +27,7 @@ _JUNK = re.compile(r"[^,]*")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
-@dataclass(frozen=True)
+@record
 class Challenge:
     """One challenge: scheme and parameter names in lower case; `token68` is what some schemes have."""
 

@@ -196,8 +196,9 @@ class Repository:
         with answers.told():
             return manifests.read(place, identifier, place.pull_scopes)
 
-    def fetch(self, descriptor: Descriptor, write: Callable[[bytes], object]) -> None:
-        """Give a whole blob to `write`, in order, each byte once; after breaks the rest is asked for.
+    def fetch(self, descriptor: Descriptor, write: Callable[[bytes | memoryview], object]) -> None:
+        """Give a whole blob to `write`, in order, each byte once; after breaks the rest is asked for. What
+        `write` gets is valid until it returns.
 
         Mirrors are asked first, the addresses of a foreign layer's descriptor last. The size is checked; the
         digest is for the caller's writer to check. Raises NotInRegistryError, UnreachableError,

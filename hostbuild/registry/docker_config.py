@@ -17,13 +17,13 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostbuild.errors import CredentialsError, InvalidReferenceError
 from hostbuild.oci.reference import Reference
 from hostbuild.points import reach
 from hostbuild.reading import read_named
+from hostbuild.records import field, record
 from hostbuild.registry.sendable import is_bearer, why_not_login
 
 HUB = "docker.io"
@@ -36,7 +36,7 @@ MAX_CONFIG = 16 * 1024 * 1024
 _SECRET_FIELDS = ("auth", "identitytoken", "registrytoken", "username", "password")
 
 
-@dataclass(frozen=True)
+@record
 class Credential:
     """A login. Its repr shows no secret.
 

@@ -152,14 +152,14 @@ class OneStream:
 class Verifying:
     """A `write` that also hashes what goes through it."""
 
-    def __init__(self, descriptor: Descriptor, write: Callable[[bytes], object]) -> None:
+    def __init__(self, descriptor: Descriptor, write: Callable[[bytes | memoryview], object]) -> None:
         import hashlib
 
         self._descriptor = descriptor
         self._write = write
         self._hasher = hashlib.new(descriptor.digest.algorithm)
 
-    def __call__(self, data: bytes) -> object:
+    def __call__(self, data: bytes | memoryview) -> object:
         """Hash and pass on."""
         self._hasher.update(data)
         return self._write(data)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from hostbuild.errors import CancelledTaskError
+from hostbuild.http.bodies import FileRange, file_range, skip
 from hostbuild.model import Event, EventCallback
 from hostbuild.oci.descriptor import Descriptor
 from hostbuild.oci.digest import Digest
@@ -131,6 +132,15 @@ class _Watched(io.RawIOBase):
         self._position += count
         self._progress.read(self._digest, self._position, count)
         return count
+
+    def file_range(self) -> FileRange | None:
+        _check(self._stop, self._digest)
+        return file_range(self._stream)
+
+    def skip(self, count: int) -> None:
+        skip(self._stream, count)
+        self._position += count
+        self._progress.read(self._digest, self._position, count)
 
     def close(self) -> None:
         if not self.closed:

@@ -222,6 +222,8 @@ class _RepositoryPush:
             digest not in wanted and self._repository.holds(digest, self._root)
         )
         if self._complete:
+            if list(wanted) == [digest] and self._has_subject():
+                self._missing = [digest]
             return
         contents = self._contents.get()
         self._nodes = contents.missing(self._present(contents.children()))
@@ -229,6 +231,10 @@ class _RepositoryPush:
         self._blobs = sorted(blobs_of(self._nodes), key=lambda blob: -blob.descriptor.size)
         total = sum(blob.descriptor.size for blob in self._blobs)
         self._progress = Progress(total, self._tell)
+
+    def _has_subject(self) -> bool:
+        """Whether the root refers to something: without a tag nothing says that it is listed there."""
+        return subject_of(read_verified(self._root, self._content.read), self._root.media_type) is not None
 
     def push_smallest(self) -> None:
         """One small blob, so that a registry that refuses pushes does so before others were sent much."""
@@ -254,7 +260,7 @@ class _RepositoryPush:
             data = read_verified(self._root, self._content.read)
             reach("push-before-root")
             # One with a subject is put again: who was killed after it may not have listed it. A tag that is
-            # there says that it is listed.
+            # there says that it is listed; without any it is put each time.
             if not self._complete or subject_of(data, self._root.media_type) is not None:
                 self._repository.put_manifest(digest, data, self._root.media_type)
             if digest in self._missing:

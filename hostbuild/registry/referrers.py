@@ -9,7 +9,6 @@ again is noticed by that other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 from hostbuild.errors import InvalidDocumentError, NotInRegistryError, RegistryError, TryLaterError
@@ -19,6 +18,7 @@ from hostbuild.oci.index import Index
 from hostbuild.oci.manifest import Manifest
 from hostbuild.oci.media_types import INDEXES, MANIFESTS, OCI_INDEX
 from hostbuild.points import reach
+from hostbuild.records import replace
 
 #: Writes before another writer is said to be in the way.
 _ATTEMPTS = 6

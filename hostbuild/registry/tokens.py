@@ -11,13 +11,13 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit, urlunsplit
 
 from hostbuild.errors import AuthenticationError, HostbuildError, ProtocolError, UnreachableError
+from hostbuild.records import field, record
 from hostbuild.registry.answers import LATER, explain, host_of, printable, read_messages, refusal
 from hostbuild.registry.flights import Flights
 from hostbuild.registry.helpers import TOKEN_USER
@@ -44,7 +44,7 @@ _TOKEN = re.compile(r"[!-~]+")
 Scopes = tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Token:
     """A bearer token; good until `expires` (the clock that it was fetched with). Its repr does not show it.
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote as percent
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
@@ -65,7 +64,6 @@ _LOST_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
 _MISMATCH_CODES = frozenset({"DIGEST_INVALID", "SIZE_INVALID"})
 
 
-@dataclass
 class Limits:
     """What was learned of a registry while bodies were sent to it; shared by all its uploads. In bytes.
 
@@ -73,9 +71,10 @@ class Limits:
     where there must be chunks, `least` the smallest that is tried.
     """
 
-    body: int = 0
-    start: int = 64 * 1024 * 1024
-    least: int = 1024 * 1024
+    def __init__(self, body: int = 0, start: int = 64 * 1024 * 1024, least: int = 1024 * 1024) -> None:
+        self.body = body
+        self.start = start
+        self.least = least
 
 
 class Upload:

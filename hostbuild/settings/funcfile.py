@@ -9,20 +9,36 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from hostbuild.errors import SettingsError
 from hostbuild.model import Pairs
+from hostbuild.patterns import late
 from hostbuild.settings.files import read_file
 
 FILE_NAME = "func.yaml"
 
 _MAX_DEPTH = 50
 
-_TEMPLATE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
-_ENV = re.compile(r"env:\s*([A-Za-z_][A-Za-z0-9_]*)\Z")
-_CLUSTER = re.compile(r"(secret|configMap)\b")
-_ENV_NAME = re.compile(r"[^=\0\s]+\Z")
+#: The fields that are looked at, and those of the sections among them.
+_FIELDS = (
+    "name",
+    "runtime",
+    "registry",
+    "image",
+    "invoke",
+    "build",
+    "run",
+    "envs",
+    "buildEnvs",
+    "volumes",
+)
+_SECTIONS = {"build": ("baseImage", "buildEnvs"), "run": ("envs", "volumes")}
+
+_TEMPLATE = late(r"\{\{\s*(.*?)\s*\}\}")
+_ENV = late(r"env:\s*([A-Za-z_][A-Za-z0-9_]*)\Z")
+_CLUSTER = late(r"(secret|configMap)\b")
+_ENV_NAME = late(r"[^=\0\s]+\Z")
 
 
 class FunctionFile(NamedTuple):
@@ -39,19 +55,29 @@ class FunctionFile(NamedTuple):
     volumes: tuple[str, ...] = ()
 
 
-def read_function(root: str, environ: Mapping[str, str]) -> FunctionFile | None:
-    """func.yaml of `root`, or None where there is none.
+class Parsed(Protocol):
+    """What files of settings said, by their bytes: a memory for the next run, which need not parse them."""
+
+    def recall(self, data: bytes) -> Mapping[str, Any] | None:
+        """What `keep` was given for these bytes, or None."""
+
+    def keep(self, data: bytes, value: dict[str, Any]) -> None:
+        """Remember `value` (JSON values only). What cannot be kept is no error."""
+
+
+def read_function(root: str, environ: Mapping[str, str], parsed: Parsed | None = None) -> FunctionFile | None:
+    """func.yaml of `root`, or None where there is none; `parsed` remembers what was read before.
 
     Raises SettingsError with line and column for what is not YAML, for null names and values, and for
     a template that names a variable that is not set.
     """
     data = read_file(os.path.join(root, FILE_NAME))
-    return None if data is None else parse_function(data, environ)
+    return None if data is None else parse_function(data, environ, parsed)
 
 
-def parse_function(data: bytes, environ: Mapping[str, str]) -> FunctionFile:
+def parse_function(data: bytes, environ: Mapping[str, str], parsed: Parsed | None = None) -> FunctionFile:
     """The same for the bytes of a func.yaml."""
-    document = _compose(data)
+    document = _remembered(data, parsed) if parsed is not None else _compose(data)
     build = _table(document.get("build"), "build")
     run = _table(document.get("run"), "run")
     return FunctionFile(
@@ -79,6 +105,59 @@ class _Value(NamedTuple):
     @property
     def where(self) -> str:
         return f"{FILE_NAME}:{self.line}:{self.column}"
+
+
+def _remembered(data: bytes, parsed: Parsed) -> dict[str, _Value]:
+    """What `_compose` gives, of the fields that matter; loading the parser takes longer than the rest."""
+    try:
+        found = parsed.recall(data)
+        if found is not None:
+            return {name: _unpacked(value) for name, value in found["fields"].items()}
+    except (LookupError, TypeError, ValueError, AttributeError):
+        pass  # damaged, or another version's
+    document = _compose(data)
+    kept = _only(document, _FIELDS)
+    for section, fields in _SECTIONS.items():
+        value = kept.get(section)
+        if value is not None and isinstance(value.value, dict):
+            kept[section] = value._replace(value=_only(value.value, fields))
+    if not _may_hold_secrets(kept):
+        parsed.keep(data, {"fields": {name: _packed(value) for name, value in kept.items()}})
+    return document
+
+
+def _only(table: Mapping[str, _Value], names: Iterable[str]) -> dict[str, _Value]:
+    return {name: table[name] for name in names if name in table}
+
+
+def _may_hold_secrets(document: Mapping[str, _Value]) -> bool:
+    """What tools are given, unlike what the image holds, may be secret: it is kept nowhere."""
+    build = document.get("build")
+    inner = build.value if build is not None and isinstance(build.value, dict) else {}
+    return "buildEnvs" in document or "buildEnvs" in inner
+
+
+def _packed(value: _Value) -> list[Any]:
+    inner: Any = value.value
+    if isinstance(inner, dict):
+        inner = {name: _packed(item) for name, item in inner.items()}
+    elif isinstance(inner, list):
+        inner = [_packed(item) for item in inner]
+    return [inner, value.line, value.column]
+
+
+def _unpacked(packed: Any) -> _Value:
+    """The value that `_packed` made this of. Raises TypeError and ValueError for what it did not make."""
+    inner, line, column = packed
+    if type(line) is not int or type(column) is not int:
+        raise TypeError("a line and a column are numbers")
+    if isinstance(inner, dict):
+        return _Value({name: _unpacked(item) for name, item in inner.items()}, line, column)
+    if isinstance(inner, list):
+        return _Value([_unpacked(item) for item in inner], line, column)
+    if inner is not None and not isinstance(inner, str):
+        raise TypeError("a value is a text")
+    return _Value(inner, line, column)
 
 
 def _compose(data: bytes) -> dict[str, _Value]:

@@ -8,12 +8,12 @@ merged by name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hostbuild.errors import SettingsError, UsageError
 from hostbuild.model import Access, BuildRequest, Output, Pairs
-from hostbuild.settings.funcfile import FunctionFile, read_function
+from hostbuild.settings.funcfile import FunctionFile, Parsed, read_function
 from hostbuild.settings.table import (
     ACCESS,
     BY_ANY_NAME,
@@ -39,18 +39,23 @@ def load_request(
     root: str | os.PathLike[str] = ".",
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
+    *,
+    parsed: Callable[[str], Parsed] | None = None,
 ) -> BuildRequest:
     """The request for the source directory `root`.
 
     `flags` holds settings by their names in `hostbuild.settings.table` (only those that were given);
     `environ` the environment, which is also what tools are started with, without logins; None takes this
-    process's. Raises SettingsError or UsageError.
+    process's. `parsed` opens, in the cache directory, the memory of what was parsed before. Raises
+    SettingsError or UsageError.
     """
     environment = os.environ if environ is None else environ
     directory = os.fspath(root)
     settings = _Settings(dict(flags or {}), _from_variables(environment, SETTINGS), read_settings(directory))
     pick, every = settings.pick, settings.every
-    file = read_function(directory, environment) or FunctionFile()
+    cache_dir = pick("cache-dir") or default_cache_dir(environment)
+    memory = None if parsed is None or pick("no-cache", False) else parsed(cache_dir)
+    file = read_function(directory, environment, memory) or FunctionFile()
     tools_environment = _without_secrets(environment)
     outputs = _outputs(settings, directory)
     compression, level = _compression(settings)
@@ -101,13 +106,13 @@ def load_request(
         created=_source_date_epoch(environment),
         jobs=pick("jobs"),
         no_cache=pick("no-cache", False),
-        cache_dir=pick("cache-dir") or default_cache_dir(environment),
+        cache_dir=cache_dir,
         cache_max_used_space=pick("cache-max-used-space"),
         cache_min_free_space=pick("cache-min-free-space"),
         build_dir=pick("build-dir", ""),
         wait=pick("wait", False) or wait_timeout is not None,
         wait_timeout=wait_timeout,
-        timeout=pick("timeout"),
+        timeout=pick("timeout") or None,
         environment=tools_environment,
     )
 

@@ -283,7 +283,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "wait-timeout", "seconds", "wait at most so long (implies --wait)", metavar="SECONDS", in_files=False
     ),
-    Setting("timeout", "seconds", "stop a build that takes longer", metavar="SECONDS"),
+    Setting("timeout", "seconds", "stop a build that takes longer (0: never)", metavar="SECONDS"),
 )
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}

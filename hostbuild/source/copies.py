@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from hostbuild.errors import InvalidValueError, LinkEscapesError, SourceError
 from hostbuild.model import USER_GID, USER_UID, Entry
 from hostbuild.source.digests import FileDigests, unreadable
 from hostbuild.source.ignore import EVERYTHING
+from hostbuild.source.index import signature_of
 from hostbuild.source.links import EscapeError, LinkResolver
 from hostbuild.source.names import decode, encode, show
-from hostbuild.source.tree import SourceEntry, file_entry, shipped_entries
-from hostbuild.source.walk import scan
+from hostbuild.source.tree import FILE, SourceTree, file_entry, shipped_entries
+from hostbuild.source.walk import survey
 
 _FIX = "write SRC:DST, as in --copy static:/srv/static"
 
 
-def copy_entries(
-    spec: str, root: str, digests: FileDigests, *, uid: int = USER_UID, gid: int = USER_GID
-) -> tuple[Entry, ...]:
-    """The entries that "SRC:DST" asks for, sorted by `sort_key`.
+class Copy(NamedTuple):
+    """What one --copy asks for: a tree that goes to `destination`, or, with an `origin`, its only file."""
+
+    destination: str
+    tree: SourceTree
+    origin: str = ""
+
+    def entries(self, uid: int = USER_UID, gid: int = USER_GID) -> tuple[Entry, ...]:
+        """A layer's, sorted by `sort_key`. Only the destination is made, no directory above it.
+
+        Raises SourceError where a file cannot be read.
+        """
+        if not self.origin:
+            return tuple(shipped_entries(self.tree, self.destination, uid, gid))
+        (entry,) = self.tree.entries
+        root = os.fsencode(self.tree.root).rstrip(b"/") + b"/"
+        return (file_entry(self.destination, root, entry, uid, gid, origin=self.origin),)
+
+
+def find_copy(spec: str, root: str, digests: FileDigests) -> Copy:
+    """What "SRC:DST" asks for; no file is read.
 
     SRC is relative to `root` and must stay inside it, links followed. A file becomes DST, or a file in DST
     where that ends in "/". A directory's content becomes the content of DST, all of it but `.git` and
     `.func`: what is named expressly is not ignored. Links in it are kept raw and must stay inside it.
-    Only DST is made, no directory above it.
 
     Raises InvalidValueError for a text that is no such pair, SourceError where SRC is not there or cannot
     be read, LinkEscapesError where it or a link in it leads out.
@@ -34,18 +52,26 @@ def copy_entries(
     path = _locate(spec, source, top)
     where = top.rstrip(b"/") + b"/" + path if path else top
     if os.path.isdir(where):
-        tree = scan(os.fsdecode(where), EVERYTHING, digests=digests)
-        return tuple(shipped_entries(tree, destination.strip("/"), uid, gid))
+        tree = survey(os.fsdecode(where), EVERYTHING, digests=digests)
+        return Copy(destination.strip("/"), tree)
     if not os.path.isfile(where):
         raise SourceError(f"{show(source)} of --copy {show(spec)} is neither a file nor a directory")
-    content = digests.read(where)
-    size, mode = content.signature[0], content.signature[5]
-    entry = SourceEntry(
-        decode(path), "file", bool(mode & 0o100), size, content.digest, stat=content.signature
-    )
+    try:
+        signature = signature_of(os.lstat(where))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    directory, _, name = where.rpartition(b"/")
+    tree = SourceTree(os.fsdecode(directory or b"/"), [(name, FILE + signature)], (), digests)
     if destination.endswith("/"):
         destination += source.rstrip("/").rpartition("/")[2]
-    return (file_entry(destination.strip("/"), where, entry, uid, gid, origin=entry.path),)
+    return Copy(destination.strip("/"), tree, decode(path))
+
+
+def copy_entries(
+    spec: str, root: str, digests: FileDigests, *, uid: int = USER_UID, gid: int = USER_GID
+) -> tuple[Entry, ...]:
+    """The entries that "SRC:DST" asks for. Raises what `find_copy` and `Copy.entries` raise."""
+    return find_copy(spec, root, digests).entries(uid, gid)
 
 
 def _parse(spec: str) -> tuple[str, str]:

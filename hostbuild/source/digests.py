@@ -12,71 +12,76 @@ import hashlib
 import os
 import stat as modes
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
-from hostbuild.errors import SourceChangedError, SourceError
-from hostbuild.source.names import decode, encode, show
-
-#: size, mtime_ns, ctime_ns, inode, device, mode
-Signature = tuple[int, int, int, int, int, int]
+from hostbuild.errors import SourceChangedError, SourceError, remedy
+from hostbuild.source.index import DIGEST_SIZE, Signature, StatIndex, facts_of, signature_of
+from hostbuild.source.names import show
 
 #: Times so close to the reading do not tell that nothing was written since. The coarsest clock of the
 #: usual file systems ticks every 10 ms.
 RACY_NS = 20_000_000
 
+#: The same for file systems that keep whole seconds (FAT: two of them), told by the times themselves.
+COARSE_NS = 3_000_000_000
+_SECOND = 1_000_000_000
+
 #: How often a file that changes while it is read is read again.
 ATTEMPTS = 4
 
 _PIECE = 1 << 20
+#: In place of a SHA-256: the file was met with that metadata.
+_SEEN = bytes(DIGEST_SIZE)
 
 # What a path gives that is no longer the file that it was.
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESTALE})
 
 
 class FileContent(NamedTuple):
-    """A file's SHA-256 in hex, and what its metadata was while it was read."""
+    """A file's SHA-256 in hex, and what its metadata was while it was read.
+
+    `settled`: as long as the metadata stays, so does the content.
+    """
 
     digest: str
     signature: Signature
-
-
-class _Memory(NamedTuple):
-    content: FileContent
     settled: bool
-
-
-def signature_of(status: os.stat_result) -> Signature:
-    """What must stay the same for a file to be taken for unchanged."""
-    return (
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_ino,
-        status.st_dev,
-        status.st_mode,
-    )
 
 
 class FileDigests:
     """Digests of files, remembered by path. May be used by several threads at once.
 
-    `memo` is what `export` of an earlier one gave.
+    `load` gives what `export` of an earlier one gave, when the first file is asked for. `has_news` tells
+    whether a file was read that it did not know, and that can be remembered. Set `is_partial` where much
+    that is still there is not asked for. `same_clock` tells of a path and its device whether this machine's
+    clock gives the file's times. Where it does not, a clock that is behind would make a file look long at
+    rest: it is trusted when it was read twice, by two runs that found the same metadata.
     """
 
-    def __init__(self, memo: Mapping[str, tuple[str, Signature]] | None = None) -> None:
-        self._memory: dict[bytes, _Memory] = {
-            encode(path): _Memory(FileContent(digest, signature), settled=True)
-            for path, (digest, signature) in (memo or {}).items()
-        }
+    def __init__(
+        self,
+        load: Callable[[], StatIndex] | None = None,
+        *,
+        same_clock: Callable[[bytes, int], bool] | None = None,
+    ) -> None:
+        self._load = load
+        self._same_clock = same_clock
+        self._index: StatIndex | None = None
+        self._news: dict[bytes, bytes] = {}
+        self.has_news = False
+        self.is_partial = False
 
-    def export(self) -> dict[str, tuple[str, Signature]]:
-        """What can be trusted later: path to digest and signature, plain values that become JSON."""
-        return {
-            decode(path): (memory.content.digest, memory.content.signature)
-            for path, memory in self._memory.items()
-            if memory.settled
-        }
+    def export(self) -> StatIndex:
+        """What can be trusted later.
+
+        What this one was not asked for is kept too, for other builds of the same source, until there is twice
+        as much of it: files that are gone must not stay for ever.
+        """
+        index = self._known()
+        asked = index.asked()
+        drop = not self.is_partial and len(index) > 3 * (asked + len(self._news)) + 1000
+        return index.merged(self._news, drop=drop)
 
     def of(self, path: str, stat: os.stat_result | None = None) -> str:
         """The SHA-256 (hex) of the file at `path`, a link followed.
@@ -84,21 +89,53 @@ class FileDigests:
         `stat` is its status where the caller has it already. Raises SourceError where it cannot be read
         or is no regular file, SourceChangedError where it changes all the time.
         """
-        return self.read(os.fsencode(path), stat, follow=True).digest
+        signature = signature_of(stat) if stat is not None else None
+        return self.read(os.fsencode(path), signature, follow=True).digest
 
-    def read(self, path: bytes, stat: os.stat_result | None = None, *, follow: bool = False) -> FileContent:
-        """As `of`, with the metadata that belongs to that content; a link is refused unless `follow`."""
-        memory = self._memory.get(path)
-        if memory is not None and memory.settled:
-            if stat is None:
+    def read(self, path: bytes, signature: Signature | None = None, *, follow: bool = False) -> FileContent:
+        """As `of`, with the metadata that belongs to that content; a link is refused unless `follow`.
+
+        `signature` is what the caller has found it to be.
+        """
+        record = self._record(path)
+        if record:
+            if signature is None:
                 try:
-                    stat = os.stat(path, follow_symlinks=follow)
+                    signature = signature_of(os.stat(path, follow_symlinks=follow))
                 except OSError as error:
                     raise unreadable(path, error, seen=not follow) from error
-            if memory.content.signature == signature_of(stat):
-                return memory.content
-        memory = self._memory[path] = _read_settled(path, follow=follow)
-        return memory.content
+            digest = record[:DIGEST_SIZE]
+            if digest != _SEEN and record[DIGEST_SIZE:] == signature:
+                return FileContent(digest.hex(), signature, True)
+        content = _read_settled(path, follow=follow)
+        if content.settled and not self._is_sure(path, content.signature):
+            content = content._replace(settled=False)
+            self._news[path] = _SEEN + content.signature
+            self.has_news = True
+        elif content.settled:
+            self._news[path] = bytes.fromhex(content.digest) + content.signature
+            self.has_news = True
+        elif record:
+            self._news[path] = b""
+        return content
+
+    def _is_sure(self, path: bytes, signature: Signature) -> bool:
+        """Whether the times are this machine's, or an earlier run has found the same."""
+        if self._same_clock is None or self._same_clock(path, facts_of(signature).device):
+            return True
+        return self._known().find(path)[DIGEST_SIZE:] == signature
+
+    def _record(self, path: bytes) -> bytes:
+        record = self._news.get(path) if self._news else None
+        if record is not None:
+            return record
+        index = self._index
+        return (index if index is not None else self._known()).find(path)
+
+    def _known(self) -> StatIndex:
+        if self._index is None:
+            self._index = self._load() if self._load is not None else StatIndex(b"/")
+        return self._index
 
 
 def open_regular(path: bytes, *, follow: bool = False) -> int:
@@ -129,11 +166,12 @@ def unreadable(path: bytes, error: OSError, *, seen: bool = True) -> SourceError
     return SourceError(
         f"{show(path)} cannot be read",
         why=why,
-        fix="make it readable (chmod u+rX), or leave it out with a line in .funcignore",
+        fix=remedy(error, "make it readable (chmod u+rX), or leave it out with a line in .funcignore"),
     )
 
 
-def _read_settled(path: bytes, *, follow: bool) -> _Memory:
+def _read_settled(path: bytes, *, follow: bool) -> FileContent:
+    """What the file holds."""
     for _ in range(ATTEMPTS):
         begin = time.time_ns()
         descriptor = open_regular(path, follow=follow)
@@ -149,13 +187,19 @@ def _read_settled(path: bytes, *, follow: bool) -> _Memory:
             os.close(descriptor)
         signature = signature_of(after)
         if size == after.st_size and signature == signature_of(before):
-            settled = max(after.st_mtime_ns, after.st_ctime_ns) < begin - RACY_NS
-            return _Memory(FileContent(digest, signature), settled)
+            settled = is_settled(after.st_mtime_ns, after.st_ctime_ns, begin)
+            return FileContent(digest, signature, settled)
     raise SourceChangedError(
         f"{show(path)} changes while it is being read",
         why=f"it was read {ATTEMPTS} times and was never the same before and after",
         fix="run the build again when nothing writes to it, or leave it out with a line in .funcignore",
     )
+
+
+def is_settled(mtime_ns: int, ctime_ns: int, begin: int) -> bool:
+    """Whether what is written after `begin` shows in the times of a file; all in ns since the epoch."""
+    racy = COARSE_NS if ctime_ns % _SECOND == 0 else RACY_NS
+    return max(mtime_ns, ctime_ns) < begin - racy
 
 
 def _digest(descriptor: int, expected: int) -> tuple[str, int]:

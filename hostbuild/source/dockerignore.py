@@ -102,6 +102,9 @@ class DockerPatterns:
         parts = decode(path).split("/")
         return any(_may_match_below(exception, parts) for exception in self._exceptions)
 
+    def plain(self) -> None:
+        """There is nothing: patterns match whole paths."""
+
 
 def _clean(pattern: str) -> str:
     """As Go's filepath.Clean, without the leading slash; "" for nothing and for the root."""

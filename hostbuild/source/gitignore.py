@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from hostbuild.source.ignore import Plain
+
 if TYPE_CHECKING:
     from hostbuild.source.ignore import Matched
 
@@ -112,6 +114,12 @@ class GitPatterns:
         """Never: git does not walk into what is ignored."""
         del path
         return False
+
+    def plain(self) -> Plain | None:
+        """The union of what the patterns match; there is none where one looks at the path."""
+        if self._paths or self._path_regex:
+            return None
+        return Plain(self._names, (), self._name_regex)
 
     def verdict(self, path: bytes, name: bytes, *, is_dir: bool) -> bool | None:
         """Whether the last pattern that matches says "ignore" (True) or "do not" (False); None: no pattern.

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import re
 import stat as modes
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hostbuild.errors import IgnoreFileError
+from hostbuild.records import record
 from hostbuild.source.names import encode, show
 
 if TYPE_CHECKING:
@@ -73,6 +73,17 @@ class Patterns(Protocol):
     def may_except_below(self, path: bytes) -> bool:
         """Whether anything could ship below this directory, which is left out."""
 
+    def plain(self) -> Plain | None:
+        """What a file's name has at least that is spoken of; None where that hangs on more than the name."""
+
+
+class Plain(NamedTuple):
+    """What a name must have for rules to speak of it: one of the names, a suffix, or a match."""
+
+    names: frozenset[bytes] = frozenset()
+    suffixes: tuple[bytes, ...] = ()
+    match: Callable[[bytes], object] | None = None
+
 
 class BuiltInList:
     """The names and suffixes of the built-in list, or no names at all."""
@@ -104,6 +115,10 @@ class BuiltInList:
         del path
         return False
 
+    def plain(self) -> Plain:
+        """All that it knows."""
+        return Plain(self._names, self._suffixes)
+
 
 NO_NAMES = BuiltInList(frozenset(), ())
 
@@ -118,7 +133,7 @@ class Level(NamedTuple):
     gitignores: tuple[tuple[GitPatterns, int], ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class IgnoreRules:
     """The rules of one directory. `source` is what messages call them.
 
@@ -151,6 +166,16 @@ class IgnoreRules:
     def is_left(self, directory: bytes) -> bool:
         """Whether the directory, an absolute path, is one of those that tools leave."""
         return any(os.path.lexists(directory + b"/" + mark) for mark in self.marks)
+
+    def plain(self) -> Plain | None:
+        """What a file's name has at least, or a dot at its front, where patterns or leavings speak of it.
+
+        None where they look at more than the name. The root, `never` and .gitignore files are another matter.
+        """
+        own, more = self.patterns.plain(), self.leavings.plain()
+        if own is None:
+            return None
+        return Plain(own.names | more.names, own.suffixes + more.suffixes, own.match)
 
     def decide(self, level: Level, path: bytes, name: bytes, *, is_dir: bool) -> tuple[bool, Level | None]:
         """Whether `path`, whose directory `level` describes, is left out.

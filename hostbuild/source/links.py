@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat as modes
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from hostbuild.errors import LinkEscapesError
@@ -44,11 +45,12 @@ class EscapeError(Exception):
 
 
 class LinkResolver:
-    """Resolves paths below the directory `root` (absolute, resolved). `known` is what was walked already."""
+    """Resolves paths below the directory `root` (absolute, resolved). `walked` tells what was met already."""
 
-    def __init__(self, root: bytes, known: dict[bytes, Known] | None = None) -> None:
+    def __init__(self, root: bytes, walked: Callable[[bytes], Known | None] | None = None) -> None:
         self._root = root
-        self._known = known if known is not None else {}
+        self._walked = walked
+        self._known: dict[bytes, Known] = {}
 
     def judge(self, link: bytes, target: bytes) -> Resolution:
         """Where the link at `link`, with this raw target, leads. Raises LinkEscapesError."""
@@ -113,7 +115,8 @@ class LinkResolver:
     def _look(self, path: bytes) -> Known:
         known = self._known.get(path)
         if known is None:
-            known = self._known[path] = _examine(self._root + b"/" + path)
+            known = self._walked(path) if self._walked is not None else None
+            known = self._known[path] = known or _examine(self._root + b"/" + path)
         return known
 
 

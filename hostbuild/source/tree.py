@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import BinaryIO, Literal, NamedTuple
 
 from hostbuild.model import USER_GID, USER_UID, Entry, EntryKind
-from hostbuild.source.digests import Signature, open_regular
-from hostbuild.source.names import encode
+from hostbuild.source.digests import FileDigests, open_regular
+from hostbuild.source.index import size_and_mode
+from hostbuild.source.names import decode, encode
 
 #: Part of every index: trees that were described by other rules have other indexes.
 SCHEMA = b"hostbuild.source/1"
@@ -25,13 +26,17 @@ LINK_MODE = 0o777
 Change = Literal["changed", "added", "removed"]
 
 
+#: A name that a walk met: its path, and `FILE` and its signature, `DIRECTORY`, or `LINK` and its target.
+Found = tuple[bytes, bytes]
+FILE, DIRECTORY, LINK = b"f", b"d", b"l"
+
+
 class SourceEntry(NamedTuple):
     """One name that ships.
 
     `path` is relative to the tree's root, with `/`, bytes that are not UTF-8 surrogate-escaped.
     `executable` is a file's owner execute bit; other mode bits are not part of the source. `digest` is a
-    file's SHA-256 in hex, `target` a link's raw text. `stat` is a file's metadata when it was read (see
-    `Signature`), else empty; it is no part of the content.
+    file's SHA-256 in hex, `target` a link's raw text.
     """
 
     path: str
@@ -40,7 +45,6 @@ class SourceEntry(NamedTuple):
     size: int = 0
     digest: str = ""
     target: str = ""
-    stat: Signature | tuple[()] = ()
 
     @property
     def content(self) -> tuple[str, bool, str]:
@@ -48,17 +52,64 @@ class SourceEntry(NamedTuple):
         return (self.kind, self.executable, self.target if self.kind == "link" else self.digest)
 
 
-@dataclass(frozen=True)
 class SourceTree:
-    """The names that ship, sorted by `sort_key`, below the absolute, resolved directory `root`."""
+    """The names that ship, sorted by `sort_key`, below the absolute, resolved directory `root`.
 
-    root: str
-    entries: tuple[SourceEntry, ...]
-    warnings: tuple[str, ...] = ()
+    `found` is what a walk met; what files hold is read, or known, when `entries` are first asked for.
+    """
+
+    def __init__(
+        self, root: str, found: Sequence[Found], warnings: tuple[str, ...], digests: FileDigests
+    ) -> None:
+        self.root = root
+        self.warnings = warnings
+        self._below = os.fsencode(root).rstrip(b"/") + b"/"
+        self._found = found
+        self._digests = digests
+        self._is_settled = True
+
+    @cached_property
+    def entries(self) -> tuple[SourceEntry, ...]:
+        """All names. Raises SourceError and SourceChangedError for a file that cannot be read."""
+        return tuple([self._entry(each) for each in self._found])
+
+    def is_settled(self) -> bool:
+        """Whether, as its entries were read, the same fingerprint means the same content from now on."""
+        return "entries" in vars(self) and self._is_settled
 
     def is_empty(self) -> bool:
         """Whether there is no file and no link, empty directories aside."""
-        return all(entry.kind == "dir" for entry in self.entries)
+        return all(mark == DIRECTORY for _, mark in self._found)
+
+    def fingerprint(self) -> str:
+        """The SHA-256 (hex) of all names, kinds, and what tells that files are unchanged; nothing is read."""
+        names = b"\0".join([path for path, _ in self._found])  # a zero byte cannot be in a path
+        digest = hashlib.sha256(b"%d %d\n" % (len(self._found), len(names)))
+        digest.update(names)
+        # A file's mark has a fixed length, a directory's is one byte, and a link's ends here.
+        digest.update(b"".join([mark + b"\0" if mark[:1] == LINK else mark for _, mark in self._found]))
+        return digest.hexdigest()
+
+    def digest_of(self, path: str) -> str:
+        """The SHA-256 (hex) of this file, "" where there is none. Raises what `entries` raises."""
+        name = encode(path)
+        place = bisect_left(self._found, (name, b""))
+        if place == len(self._found) or self._found[place][0] != name:
+            return ""
+        return self._entry(self._found[place]).digest
+
+    def _entry(self, found: Found) -> SourceEntry:
+        path, mark = found
+        if mark == DIRECTORY:
+            return SourceEntry(decode(path), "dir")
+        if mark[:1] == LINK:
+            return SourceEntry(decode(path), "link", target=decode(mark[1:]))
+        signature = mark[1:]
+        digest, now, settled = self._digests.read(self._below + path, signature)
+        if not settled or now != signature:
+            self._is_settled = False
+        size, mode = size_and_mode(now)
+        return SourceEntry(decode(path), "file", bool(mode & 0o100), size, digest)
 
     def digest(self) -> str:
         """The SHA-256 (hex) of all paths and contents: not of times, places, owners or locale."""
@@ -101,22 +152,21 @@ def shipped_entries(
     Sorted by `sort_key`. Modes are 0644 or 0755, 0755 for directories, 0777 for links. Openers raise
     SourceError or SourceChangedError where the file cannot be opened as what it was.
     """
-    root = os.fsencode(tree.root)
+    root = os.fsencode(tree.root).rstrip(b"/") + b"/"
     if prefix:
         yield Entry(prefix, "dir", DIRECTORY_MODE, uid, gid, origin=tree.root)
     for entry in tree.entries:
         path = f"{prefix}/{entry.path}" if prefix else entry.path
         if entry.kind == "file":
-            where = root.rstrip(b"/") + b"/" + encode(entry.path)
-            yield file_entry(path, where, entry, uid, gid, origin=entry.path)
+            yield file_entry(path, root, entry, uid, gid, origin=entry.path)
         elif entry.kind == "link":
             yield Entry(path, "link", LINK_MODE, uid, gid, target=entry.target, origin=entry.path)
         else:
             yield Entry(path, "dir", DIRECTORY_MODE, uid, gid, origin=entry.path)
 
 
-def file_entry(path: str, where: bytes, entry: SourceEntry, uid: int, gid: int, *, origin: str) -> Entry:
-    """A layer's entry for the file at `where`, which was found to be `entry`."""
+def file_entry(path: str, root: bytes, entry: SourceEntry, uid: int, gid: int, *, origin: str) -> Entry:
+    """A layer's entry for the file that was found to be `entry`; its path begins with `root` as it is."""
     return Entry(
         path,
         "file",
@@ -124,14 +174,24 @@ def file_entry(path: str, where: bytes, entry: SourceEntry, uid: int, gid: int, 
         uid,
         gid,
         size=entry.size,
-        open=partial(_open, where),
+        open=_Opener(root, entry.path),
         digest=entry.digest,
         origin=origin,
     )
 
 
-def _open(where: bytes) -> BinaryIO:
-    return io.FileIO(open_regular(where), "rb")  # unbuffered: whoever reads it takes much at once
+class _Opener:
+    """Opens one of many files; small, because there is one for each."""
+
+    __slots__ = ("_path", "_root")
+
+    def __init__(self, root: bytes, path: str) -> None:
+        self._root = root
+        self._path = path
+
+    def __call__(self) -> BinaryIO:
+        # Unbuffered: whoever reads it takes much at once.
+        return io.FileIO(open_regular(self._root + encode(self._path)), "rb")
 
 
 def _described(entry: SourceEntry) -> str:

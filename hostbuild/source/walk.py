@@ -9,26 +9,16 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from hostbuild.errors import SourceChangedError, SourceError
-from hostbuild.model import EntryKind
 from hostbuild.source.digests import FileDigests, unreadable
 from hostbuild.source.ignore import GITIGNORE, IgnoreRules, Level
+from hostbuild.source.index import signature_of
 from hostbuild.source.links import Known, LinkResolver
-from hostbuild.source.names import decode, show
-from hostbuild.source.tree import SourceEntry, SourceTree
+from hostbuild.source.names import show
+from hostbuild.source.tree import DIRECTORY, FILE, LINK, Found, SourceTree
 
-_OWNER_EXECUTE = 0o100
-
-
-class _Found(NamedTuple):
-    """One name: `status` for files, `target` for links."""
-
-    path: bytes
-    kind: EntryKind
-    status: os.stat_result | None = None
-    target: bytes = b""
+_DOT = b"."[0]
 
 
 class _Walk:
@@ -37,7 +27,9 @@ class _Walk:
     def __init__(self, root: bytes, rules: IgnoreRules) -> None:
         self.root = root.rstrip(b"/")
         self.rules = rules
-        self.found: list[_Found] = []
+        self.plain = rules.plain()
+        self.above_never = {path.rpartition(b"/")[0] for path in rules.never}
+        self.found: list[Found] = []
         self.tentative: set[bytes] = set()
         self.warnings: list[str] = []
 
@@ -48,14 +40,14 @@ class _Walk:
             path, level = pending.pop()
             pending += self._directory(path, level)
 
-    def parents(self) -> Iterator[_Found]:
+    def parents(self) -> Iterator[Found]:
         """The tentative directories above what was found."""
         left = set(self.tentative)
-        for found in self.found if left else ():
-            above = found.path.rpartition(b"/")[0]
+        for path, _ in self.found if left else ():
+            above = path.rpartition(b"/")[0]
             while above in left:
                 left.remove(above)
-                yield _Found(above, "dir")
+                yield above, DIRECTORY
                 above = above.rpartition(b"/")[0]
 
     def _directory(self, path: bytes, level: Level) -> Iterator[tuple[bytes, Level]]:
@@ -69,29 +61,47 @@ class _Walk:
             entry.name == GITIGNORE and entry.is_file(follow_symlinks=False) for entry in names
         ):
             level = self.rules.enter(level, where, path)
+        special = not path or level.gitignores or path in self.above_never
+        plain = None if special else self.plain
         for entry in names:
             name = entry.name
             inside = path + b"/" + name if path else name
-            is_dir = entry.is_dir(follow_symlinks=False)
-            ignored, below = self.rules.decide(level, inside, name, is_dir=is_dir)
-            if is_dir:
-                if self.rules.is_left(entry.path):
-                    continue
-                if below is not None:
-                    yield inside, below
-                if not ignored:
-                    self.found.append(_Found(inside, "dir"))
-                elif below is not None:
-                    self.tentative.add(inside)
-            elif not ignored:
+            # Nearly all names are files of which no rule says anything.
+            if (
+                plain is None
+                or name[0] == _DOT
+                or name in plain.names
+                or name.endswith(plain.suffixes)
+                or (plain.match is not None and plain.match(name))
+                or entry.is_dir(follow_symlinks=False)
+            ):
+                yield from self._judged(inside, entry, level)
+            else:
                 self._leaf(inside, entry)
+
+    def _judged(self, path: bytes, entry: os.DirEntry[bytes], level: Level) -> Iterator[tuple[bytes, Level]]:
+        """Gives the directory itself where it is one and something in it may ship."""
+        is_dir = entry.is_dir(follow_symlinks=False)
+        ignored, below = self.rules.decide(level, path, entry.name, is_dir=is_dir)
+        if not is_dir:
+            if not ignored:
+                self._leaf(path, entry)
+            return
+        if self.rules.is_left(entry.path):
+            return
+        if below is not None:
+            yield path, below
+        if not ignored:
+            self.found.append((path, DIRECTORY))
+        elif below is not None:
+            self.tentative.add(path)
 
     def _leaf(self, path: bytes, entry: os.DirEntry[bytes]) -> None:
         try:
-            if entry.is_symlink():
-                self.found.append(_Found(path, "link", target=os.readlink(entry.path)))
-            elif entry.is_file(follow_symlinks=False):
-                self.found.append(_Found(path, "file", entry.stat(follow_symlinks=False)))
+            if entry.is_file(follow_symlinks=False):
+                self.found.append((path, FILE + signature_of(entry.stat(follow_symlinks=False))))
+            elif entry.is_symlink():
+                self.found.append((path, LINK + os.readlink(entry.path)))
             else:
                 self._special(path, entry.stat(follow_symlinks=False).st_mode)
         except OSError as error:
@@ -114,8 +124,8 @@ class _Walk:
         )
 
 
-def scan(root: str, rules: IgnoreRules, *, digests: FileDigests) -> SourceTree:
-    """What ships from the directory `root`, which may be a link itself.
+def survey(root: str, rules: IgnoreRules, *, digests: FileDigests) -> SourceTree:
+    """What ships from the directory `root`, which may be a link itself; no file is read yet.
 
     Links are judged by where they lead and kept raw; sockets and named pipes are left out with a warning.
     Raises SourceError (no such directory, a device, something that cannot be read), LinkEscapesError,
@@ -125,12 +135,18 @@ def scan(root: str, rules: IgnoreRules, *, digests: FileDigests) -> SourceTree:
     walk = _Walk(top, rules)
     walk.run()
     walk.found += list(walk.parents())
-    walk.found.sort(key=lambda found: found.path)
+    walk.found.sort()
     _judge_links(walk)
+    return SourceTree(os.fsdecode(top), walk.found, tuple(walk.warnings), digests)
+
+
+def scan(root: str, rules: IgnoreRules, *, digests: FileDigests) -> SourceTree:
+    """As `survey`, with every file read, or known."""
+    tree = survey(root, rules, digests=digests)
     # One file after the other: threads were measured and gave nothing, because most files are small and
     # what is done between their system calls is done by one thread at a time.
-    entries = tuple(_entry(walk.root, found, digests) for found in walk.found)
-    return SourceTree(os.fsdecode(top), entries, tuple(walk.warnings))
+    _ = tree.entries
+    return tree
 
 
 def _resolved(root: str) -> bytes:
@@ -149,14 +165,14 @@ def _resolved(root: str) -> bytes:
 
 
 def _judge_links(walk: _Walk) -> None:
-    links = [found for found in walk.found if found.kind == "link"]
+    links = [(path, mark[1:]) for path, mark in walk.found if mark[:1] == LINK]
     if not links:
         return
-    shipped = {found.path: Known(found.kind, found.target) for found in walk.found}
-    resolver = LinkResolver(walk.root, dict(shipped))
-    for link in links:
-        resolution = resolver.judge(link.path, link.target)
-        words = f"the link {show(link.path)} to {show(link.target)}"
+    shipped = dict(walk.found)
+    resolver = LinkResolver(walk.root, lambda path: _known(shipped.get(path)))
+    for path, target in links:
+        resolution = resolver.judge(path, target)
+        words = f"the link {show(path)} to {show(target)}"
         if resolution.state == "loop":
             walk.warnings.append(f"{words} goes round in circles; it is shipped as it is")
         elif resolution.state == "missing":
@@ -165,10 +181,9 @@ def _judge_links(walk: _Walk) -> None:
             walk.warnings.append(f"{words} leads to something that is not shipped; it will lead to nothing")
 
 
-def _entry(root: bytes, found: _Found, digests: FileDigests) -> SourceEntry:
-    path = decode(found.path)
-    if found.status is None:
-        return SourceEntry(path, found.kind, target=decode(found.target))
-    digest, signature = digests.read(root + b"/" + found.path, found.status)
-    executable = bool(signature[5] & _OWNER_EXECUTE)
-    return SourceEntry(path, "file", executable, signature[0], digest, "", signature)
+def _known(mark: bytes | None) -> Known | None:
+    if mark is None:
+        return None
+    if mark[:1] == LINK:
+        return Known("link", mark[1:])
+    return Known("dir" if mark == DIRECTORY else "file")

@@ -18,12 +18,15 @@ from hostbuild.oci.digest import Digest
 from hostbuild.points import reach
 from hostbuild.store.claims import Claims, lock_sweep, remove_same
 from hostbuild.store.failures import Explaining, explain_os_error
+from hostbuild.store.hashing import HashingThread
 from hostbuild.store.syncing import begin_writing_back, sync_directory
 from hostbuild.store.tempfiles import TempFile
 
 _PIECE = 1 << 20
 #: Bytes after which the disk is told to begin: the sync at the end then has little left to wait for.
 _WRITE_BACK = 8 << 20
+#: Bytes of a piece from which handing it to a thread and back is worth it: some 0.1 ms of hashing.
+_WORTH_A_THREAD = 256 << 10
 BLOB_MODE = 0o444
 
 
@@ -68,10 +71,14 @@ class BlobStore:
         self.claimed[digest] = size
         return True
 
-    def writer(self, algorithm: str = "sha256") -> BlobWriter:
-        """A writer for one blob whose digest is of `algorithm`; a context manager. Raises `StoreError`."""
+    def writer(self, algorithm: str = "sha256", *, beside: bool = False) -> BlobWriter:
+        """A writer for one blob whose digest is of `algorithm`; a context manager. Raises `StoreError`.
+
+        `beside`: large pieces are hashed on a thread while they are written, for who has nothing else to do
+        meanwhile.
+        """
         self.claims.begin()
-        return BlobWriter(self, TempFile(self._temp, self._owner), algorithm)
+        return BlobWriter(self, TempFile(self._temp, self._owner), algorithm, beside=beside)
 
     def put(self, data: bytes) -> tuple[Digest, int]:
         """Store and claim `data`; its digest (sha256) and size in bytes. Raises `StoreError`."""
@@ -159,20 +166,25 @@ class BlobStore:
 class BlobWriter:
     """One blob on its way into the store. Leaving its `with` block without `commit` drops the bytes."""
 
-    def __init__(self, store: BlobStore, temp: TempFile, algorithm: str) -> None:
+    def __init__(self, store: BlobStore, temp: TempFile, algorithm: str, *, beside: bool = False) -> None:
         self._store = store
         self._temp = temp
         self._algorithm = algorithm
         self._hasher = hashlib.new(algorithm)
+        self._thread = HashingThread(self._hasher.update) if beside else None
         self.size = 0
         self._begun = 0  # up to here the disk has been told to begin
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append `data`; its length. Raises `StoreError` (disk full, …)."""
-        self._temp.write(data)
-        reach("blob-partly-written")
-        self._hasher.update(data)
         length = memoryview(data).nbytes
+        if self._thread is not None and length >= _WORTH_A_THREAD:
+            with self._thread.hashing(data):
+                self._temp.write(data)
+        else:
+            self._temp.write(data)
+            self._hasher.update(data)
+        reach("blob-partly-written")
         self.size += length
         if self.size - self._begun >= _WRITE_BACK:
             begin_writing_back(self._temp.descriptor, self._begun, self.size - self._begun)
@@ -240,6 +252,8 @@ class BlobWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._thread is not None:
+            self._thread.end()
         self._temp.discard()
 
 

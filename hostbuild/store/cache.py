@@ -88,7 +88,7 @@ class Cache:
         self.close()
 
     def close(self) -> None:
-        """Give up all claims; a second call does nothing. Raises `StoreError`."""
+        """Give up all claims; a second call does nothing."""
         self.blobs.claimed.clear()
         self.claims.end()
 
@@ -141,7 +141,7 @@ class Cache:
                         why="another program removed it, or the recipe did not store it",
                         fix="build again",
                     )
-                self.keys.put(key, value)
+                self._keep(key, value)
                 return value, True
         finally:
             _producing.reset(token)
@@ -150,11 +150,16 @@ class Cache:
         """The value recorded for `key` if its blobs are here, else None. Does not wait for who makes it.
 
         With `claim` the blobs are claimed (`BlobStore.claim`), and the record, for who saw it here may do
-        without what would be needed to make it anew; without, it is a pure look. Raises `StoreError`.
+        without what would be needed to make it anew; without, it is a pure look.
+
+        Raises `StoreError`, and with `claim` `CorruptBlobError` for a blob that is damaged, which is looked
+        at once a day (`rechecking`).
         """
-        value = self.keys.get(key)
+        value, seen = self.keys.read(key)
         if value is None or not self._counts(value, claim=claim):
             return None
+        if claim and value.get("layers") != []:
+            self._recheck(key, value, seen)
         # A look at what gave no blobs claims nothing by itself: a build with nothing to do has many.
         if claim and self.claims.begun:
             path = self.keys.path(key)
@@ -162,6 +167,23 @@ class Cache:
                 if not self.claims.claim(path, lambda _: True):
                     return None
         return value
+
+    def _recheck(self, key: str, value: dict[str, Any], seen: object) -> None:
+        from hostbuild.store.inventory import named_blobs
+        from hostbuild.store.rechecking import check, is_due
+
+        named = named_blobs(value)
+        if named and self.claims.begun and is_due(self.blobs, named, seen):
+            check(self.blobs, named)
+            self._keep(key, value)
+
+    def _keep(self, key: str, value: dict[str, Any]) -> None:
+        """Record a value whose blobs are known to be right."""
+        from hostbuild.store.inventory import named_blobs
+        from hostbuild.store.rechecking import seen_now
+
+        named = named_blobs(value)
+        self.keys.put(key, value, seen=seen_now(self.blobs, named) if named else None)
 
     def scratch(self) -> AbstractContextManager[str]:
         """An empty directory for a while: see `temp_directory`."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import threading
 import time
 import weakref
@@ -22,13 +21,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from hostbuild.errors import WaitTimeoutError
+from hostbuild.patterns import late
 from hostbuild.points import reach
 from hostbuild.store.failures import Explaining, explain_os_error
 from hostbuild.store.locks import lock_descriptor, lock_new_file, remove_file
 from hostbuild.store.report import Removal
 
-_OWNER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_NAME = re.compile(r"claim\.([A-Za-z0-9_-]{1,64})\.[0-9a-f]{16}\Z")
+_OWNER = late(r"[A-Za-z0-9_-]{1,64}\Z")
+_NAME = late(r"claim\.([A-Za-z0-9_-]{1,64})\.[0-9a-f]{16}\Z")
 #: What cannot be written cannot be pruned from here either.
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 #: Seconds between two attempts; the lock is held for microseconds, by a prune for some milliseconds.
@@ -123,8 +123,8 @@ class Claims:
             os.utime(path, ns=(latest, latest), follow_symlinks=False)
 
     def end(self) -> None:
-        """Give up all claims; a second call does nothing. Raises `StoreError`."""
-        with self._guard, Explaining("remove a claim", self.directory):
+        """Give up all claims; a second call does nothing."""
+        with self._guard:
             self._descriptor = None
             self._end()
 
@@ -141,6 +141,8 @@ def _end(path: str, descriptor: int, pid: int) -> None:
     try:
         if os.getpid() == pid:  # a child that was forked inherits the descriptor, not the claim
             remove_file(path)
+    except OSError:
+        return  # unlocked it claims nothing; who cleans takes it away
     finally:
         os.close(descriptor)
 

@@ -106,6 +106,15 @@ def local_locks(directory: str, mounts: Iterable[Mount]) -> str:
     return next((option for option in _LOCAL_LOCKS.get(here.kind, ()) if option in here.options), "")
 
 
+def mount_of(path: str, mounts: Iterable[Mount]) -> Mount | None:
+    """The mount on which `path` lies, absolute and resolved; None where the list has none."""
+    here = None
+    for each in mounts:
+        if _is_below(path, each.point) and (here is None or len(each.point) >= len(here.point)):
+            here = each
+    return here
+
+
 def _is_below(path: str, point: str) -> bool:
     return path == point or path.startswith(point.rstrip("/") + "/")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from typing import Any
 
+from hostbuild.patterns import late
 from hostbuild.points import reach
 from hostbuild.store.blobs import make_directories
 from hostbuild.store.claims import Claims
@@ -16,7 +16,7 @@ from hostbuild.store.syncing import read_small
 from hostbuild.store.tempfiles import TempFile
 
 KEY_VERSION = 1
-_KEY = re.compile(r"[0-9a-f]{64}\Z")
+_KEY = late(r"[0-9a-f]{64}\Z")
 _LIMIT = 1 << 20  # bytes; a record is some hundred
 _TOUCH_AFTER = 3600.0
 
@@ -43,31 +43,38 @@ class KeyStore:
 
         Raises `StoreError` when the file cannot be read.
         """
+        return self.read(key, touch=touch)[0]
+
+    def read(self, key: str, *, touch: bool = True) -> tuple[dict[str, Any] | None, object]:
+        """As `get`, and what was `seen` of the blobs when it was put."""
         path = self.path(key)
         with Explaining("read a cache record", os.path.dirname(path)):
             data = read_small(path, _LIMIT)
         if data is None:
-            return None
+            return None, None
         try:
             record = json.loads(data)
         except (ValueError, RecursionError):
-            return None
+            return None, None
         if not isinstance(record, dict) or record.get("version") != KEY_VERSION or record.get("key") != key:
-            return None
+            return None, None
         value = record.get("value")
         if not isinstance(value, dict):
-            return None
+            return None, None
         if touch:
             _touch(path)
-        return value
+        return value, record.get("seen")
 
-    def put(self, key: str, value: dict[str, Any]) -> None:
+    def put(self, key: str, value: dict[str, Any], *, seen: object = None) -> None:
         """Record `value` (JSON values only) for `key`, replacing an older one at once.
 
-        Not synced: a record that a crash tears reads as absent. Raises `StoreError`.
+        `seen` tells of the blobs that it names (`rechecking`). Not synced: a record that a crash tears reads
+        as absent. Raises `StoreError`.
         """
         path = self.path(key)
-        record = {"version": KEY_VERSION, "key": key, "value": value}
+        record: dict[str, Any] = {"version": KEY_VERSION, "key": key, "value": value}
+        if seen is not None:
+            record["seen"] = seen
         data = json.dumps(record, sort_keys=True, allow_nan=False).encode()
         temp = TempFile(self._temp, self._owner)
         try:

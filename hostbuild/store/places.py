@@ -18,12 +18,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import StoreError
+from hostbuild.patterns import late
 from hostbuild.store.failures import Explaining, explain_os_error
 from hostbuild.store.filesystems import check_locks
 from hostbuild.store.locks import Held, hold, is_held
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for the short lock of a build directory: held for some milliseconds at a time.
 SHORT_LOCK_TIMEOUT = 60.0
-STAGED_NAME = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{16}\Z")
+STAGED_NAME = late(r"[0-9a-f]{12}\.[0-9a-f]{16}\Z")
 #: What a killed creation leaves in staging/, before it has its name.
-UNNAMED_STAGED = re.compile(r"\.new\.[0-9a-f]{16}\Z")
-BUILD_ID = re.compile(r"[0-9a-f]{64}\Z")
+UNNAMED_STAGED = late(r"\.new\.[0-9a-f]{16}\Z")
+BUILD_ID = late(r"[0-9a-f]{64}\Z")
 _RECORD_LIMIT = 1 << 26
 #: A record of a builder has some hundred bytes: what somebody planted there must not fill the memory.
 OWNER_LIMIT = 1 << 16

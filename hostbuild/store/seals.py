@@ -18,7 +18,7 @@ from hostbuild.store.failures import Explaining
 from hostbuild.store.locks import remove_file
 from hostbuild.store.syncing import read_small, replace_file, temporary_name, write_new_file
 
-_SECRET = "secret"  # noqa: S105 - a file's name
+_FILE = "secret"
 _LENGTH = 32
 _PURPOSE = b"hostbuild build"
 
@@ -54,7 +54,7 @@ def open_seal(cache: str, *, create: bool = True) -> Seal:
 
     Raises `StoreError`.
     """
-    path = os.path.join(cache, _SECRET)
+    path = os.path.join(cache, _FILE)
     with Explaining("read the seal", cache):
         secret = _read(path)
         if secret is None and create:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hostbuild.oci.quoting import quote
+from hostbuild.records import field, record
 from hostbuild.store.failures import Explaining, explain_os_error
 from hostbuild.store.last import named_build
 from hostbuild.store.places import BUILD_ID, OWNER_LIMIT, Places, list_names, owner_is_alive, read_json
@@ -19,7 +19,7 @@ State = Literal["running", "stale", "complete", "sparse", "damaged"]
 _MAX_PID = 1 << 31
 
 
-@dataclass(frozen=True)
+@record
 class BuildState:
     """One build: `identity` is its builder's record (running, stale), `size` bytes, `since` epoch seconds.
 

@@ -186,6 +186,9 @@ class _Sweep:
             build_id, identity = owner_of(path)
             if alive:
                 self._building.add(build_id)
+                maker = pid_of(identity)
+                whom = f"process {maker}" if maker else "another process"
+                self.left.append(Removal(path, f"{whom} is making it", 0))
             elif alive is None:
                 self.left.append(Removal(path, NO_LOCK, 0))
             elif not identity or self._is_ours(identity):
@@ -240,7 +243,7 @@ class _Sweep:
             why = self._rule.why(place, unused, last=build_id == named)
             if not why:
                 continue
-            if unused < YOUNG:
+            if -YOUNG < unused < YOUNG:  # what lies further in the future tells of a wrong clock, not of use
                 self.left.append(Removal(path, "used a moment ago", 0))
             else:
                 self._throw_unpinned(path, why, last=build_id == named)

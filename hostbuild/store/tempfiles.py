@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hostbuild.patterns import late
 from hostbuild.store.failures import explain_os_error
 from hostbuild.store.locks import lock_descriptor, lock_new_file
 from hostbuild.store.report import Removal
 
-_OWNER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_NAME = re.compile(r"tmp\.([A-Za-z0-9_-]{1,64})\.[0-9a-f]{16}\Z")
+_OWNER = late(r"[A-Za-z0-9_-]{1,64}\Z")
+_NAME = late(r"tmp\.([A-Za-z0-9_-]{1,64})\.[0-9a-f]{16}\Z")
 
 
 class TempFile:

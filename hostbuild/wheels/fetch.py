@@ -170,7 +170,7 @@ class _Job:
         algorithm = source.digest.algorithm if source.digest else "sha256"
         with self._cache.blobs.writer(algorithm) as writer:
 
-            def write(data: bytes) -> None:
+            def write(data: bytes | memoryview) -> None:
                 writer.write(data)
                 reach("wheel-partly-fetched")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from hostbuild.errors import InvalidDocumentError
@@ -41,27 +40,33 @@ class Place(NamedTuple):
     entry: int
 
 
-@dataclass(slots=True)
 class File(Generic[Seen]):
     """What is neither directory nor link. `seen` is what the caller made of its bytes, None for nothing."""
 
-    executable: bool
-    place: Place
-    seen: Seen | None
+    __slots__ = ("executable", "place", "seen")
+
+    def __init__(self, executable: bool, place: Place, seen: Seen | None) -> None:
+        self.executable = executable
+        self.place = place
+        self.seen = seen
 
 
-@dataclass(slots=True)
 class Link:
     """A symbolic link, with its target as it stands."""
 
-    target: str
+    __slots__ = ("target",)
+
+    def __init__(self, target: str) -> None:
+        self.target = target
 
 
-@dataclass(slots=True)
 class Directory(Generic[Seen]):
     """A directory."""
 
-    children: dict[str, Node[Seen]] = field(default_factory=dict)
+    __slots__ = ("children",)
+
+    def __init__(self) -> None:
+        self.children: dict[str, Node[Seen]] = {}
 
 
 Node: TypeAlias = File[Seen] | Link | Directory[Seen]

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
+from hostbuild.patterns import late
+
 if TYPE_CHECKING:
     from hostbuild.oci.platform import Platform
     from hostbuild.wheels.elf import Elf
@@ -31,9 +33,9 @@ _TRIPLETS = {
 }
 _WIDE = frozenset({"amd64", "arm64", "loong64", "ppc64le", "riscv64", "s390x"})
 
-_MUSL_LOADER = re.compile(r"ld-musl-([\w.-]+)\.so\.1")
-_GLIBC_LOADER = re.compile(r"ld(?:-linux[\w.-]*|64|-[\d.]+)?\.so(?:\.\d+)?")
-_GLIBC_VERSION = re.compile(r"GLIBC_(\d{1,4})\.(\d{1,4})(?:\.\d+)?")
+_MUSL_LOADER = late(r"ld-musl-([\w.-]+)\.so\.1")
+_GLIBC_LOADER = late(r"ld(?:-linux[\w.-]*|64|-[\d.]+)?\.so(?:\.\d+)?")
+_GLIBC_VERSION = late(r"GLIBC_(\d{1,4})\.(\d{1,4})(?:\.\d+)?")
 _GLIBC = "libc.so.6"
 
 #: Files that ld.so.conf may include, and directories that it may name.

@@ -57,7 +57,7 @@ class Place(ABC):
         )
 
     @abstractmethod
-    def copy(self, filename: str, size: int | None, write: Callable[[bytes], object]) -> None:
+    def copy(self, filename: str, size: int | None, write: Callable[[bytes | memoryview], object]) -> None:
         """Hand all bytes of the wheel `filename` to `write`, in their order; `size` is what is expected."""
 
 
@@ -70,7 +70,7 @@ class _File(Place):
     def __str__(self) -> str:
         return repr(self._path())
 
-    def copy(self, filename: str, size: int | None, write: Callable[[bytes], object]) -> None:
+    def copy(self, filename: str, size: int | None, write: Callable[[bytes | memoryview], object]) -> None:
         """Raises WheelError where the file is not there, or not of the expected size."""
         path = self._path()
         descriptor = open_archive(path, path)
@@ -101,7 +101,7 @@ class _Server(Place):
     def __str__(self) -> str:
         return urlsplit(self._url).netloc
 
-    def copy(self, filename: str, size: int | None, write: Callable[[bytes], object]) -> None:
+    def copy(self, filename: str, size: int | None, write: Callable[[bytes | memoryview], object]) -> None:
         """Resumed after breaks where the size is known, from the lock or from the server.
 
         Raises AuthenticationError, NetworkError, and what `hostbuild.http.download` raises.
@@ -153,7 +153,7 @@ class _Server(Place):
         return NetworkError(f"{what} failed", why=f"{self} answers {status}", fix=fix, status=status)
 
 
-def _take_all(response: Response, write: Callable[[bytes], object], what: str) -> None:
+def _take_all(response: Response, write: Callable[[bytes | memoryview], object], what: str) -> None:
     """A body of which nobody knows the size."""
     count = 0
     for piece in response.pieces():
@@ -173,10 +173,12 @@ class Tally:
         self._done = 0
         self._told = time.monotonic()
 
-    def counting(self, write: Callable[[bytes], object], size: int | None) -> Callable[[bytes], object]:
+    def counting(
+        self, write: Callable[[bytes | memoryview], object], size: int | None
+    ) -> Callable[[bytes | memoryview], object]:
         """A `write` that counts what goes through it; `size` None adds to the whole as well."""
 
-        def count(data: bytes) -> object:
+        def count(data: bytes | memoryview) -> object:
             result = write(data)
             event = None
             with self._lock:

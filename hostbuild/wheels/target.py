@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hostbuild.errors import BaseImageError
 from hostbuild.oci.platform import Platform
+from hostbuild.patterns import late
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ _OLDEST_ELSEWHERE = 17
 #: The names from before PEP 600, by the minor version of glibc 2.
 _LEGACY = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
 
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:[.\D].*)?", re.ASCII | re.DOTALL)
+_VERSION = late(r"(\d+)\.(\d+)(?:[.\D].*)?", re.ASCII | re.DOTALL)
 
 
 class Target(NamedTuple):

@@ -6,10 +6,10 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from hostbuild.oci.quoting import quote
+from hostbuild.records import field, record
 from hostbuild.wheels.archive import Member, open_archive, read_members
 from hostbuild.wheels.members import open_member
 from hostbuild.wheels.metadata import Command, Headers, commands, one, parse_entry_points, parse_headers
@@ -34,7 +34,7 @@ class WheelFile(NamedTuple):
     executable: bool
 
 
-@dataclass(frozen=True)
+@record
 class Wheel:
     """A wheel whose names, metadata and RECORD are in order.
 

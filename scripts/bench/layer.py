@@ -31,7 +31,6 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -200,7 +199,7 @@ def ours(tree: str, out: str, *, how: str, threads: int) -> Figures:
     clock, cpu = time.perf_counter(), time.process_time()
     found = list(walk(tree))
     walked, walked_cpu = time.perf_counter() - clock, time.process_time() - cpu
-    found = [replace(entry, digest=digest_of(entry)) for entry in found]
+    found = [with_digest(entry) for entry in found]
     clock, cpu = time.perf_counter(), time.process_time()
     with open(out, "wb") as file:
         result = write_layer(found, file.write, threads=threads, compression=compression(how))
@@ -211,6 +210,21 @@ def ours(tree: str, out: str, *, how: str, threads: int) -> Figures:
         "cpu": walked_cpu + time.process_time() - cpu,
         "floor": floor(tree, how),
     }
+
+
+def with_digest(entry: Entry) -> Entry:
+    return Entry(
+        entry.path,
+        entry.kind,
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        entry.size,
+        entry.target,
+        entry.open,
+        digest_of(entry),
+        entry.origin,
+    )
 
 
 def compression(how: str) -> Compression:

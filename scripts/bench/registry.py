@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 PULL = """
 import sys
@@ -80,13 +82,13 @@ def write_image(layout: Path, megabytes: int) -> Path:
 
 
 @contextmanager
-def registry(directory: Path, port: int) -> Iterator[str]:
-    """Debian's docker-registry with an empty storage; its address."""
+def registry(directory: Path, port: int, *, log_accesses: bool = False) -> Iterator[str]:
+    """Debian's docker-registry with an empty storage; its address. The log is `log` in `directory`."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     values = {
         "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "log": {"level": "error", "accesslog": {"disabled": not log_accesses}},
         "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},
         "http": {"addr": f"127.0.0.1:{port}"},
     }
@@ -96,7 +98,7 @@ def registry(directory: Path, port: int) -> Iterator[str]:
         ["docker-registry", "serve", str(directory / "config.yml")], stdout=log, stderr=log
     )
     try:
-        time.sleep(0.7)
+        wait_for(port)
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -104,8 +106,34 @@ def registry(directory: Path, port: int) -> Iterator[str]:
         log.close()
 
 
-def measure(argv: list[str]) -> tuple[float, int]:
-    """Seconds and peak resident kilobytes of a command, which must succeed."""
+class Run(NamedTuple):
+    """One run of a command: wall clock and CPU in seconds, peak resident set in kilobytes."""
+
+    wall: float
+    cpu: float
+    peak: int
+
+
+def wait_for(port: int) -> None:
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    sys.exit("docker-registry does not answer")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def measure(argv: list[str]) -> Run:
+    """Run a command, which must succeed."""
     begun = time.monotonic()
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     stderr = process.stderr.read() if process.stderr else b""
@@ -114,7 +142,7 @@ def measure(argv: list[str]) -> tuple[float, int]:
     seconds = time.monotonic() - begun
     if process.returncode:
         sys.exit(f"{argv} failed: {stderr.decode()}")
-    return seconds, usage.ru_maxrss
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 
 
 def main() -> None:
@@ -130,7 +158,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if shutil.which(arguments.crane) is None or shutil.which("docker-registry") is None:
         sys.exit("crane (go-containerregistry's) and docker-registry (Debian's) are needed")
-    found: dict[str, dict[str, list[tuple[float, int]]]] = {}
+    found: dict[str, dict[str, list[Run]]] = {}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         layout = str(write_image(root / "layout", arguments.size))
@@ -163,13 +191,18 @@ def main() -> None:
             for turn in range(arguments.n):
                 for who in sorted(sides, reverse=bool(turn % 2)):
                     run(work, turn, who, sides[who])
-    table = {
+    table: dict[str, dict[str, Any]] = {
         work: {
-            who: {
-                "seconds": round(statistics.median(seconds for seconds, _ in runs), 3),
-                "peak_mb": round(max(size for _, size in runs) / 1000),
-            }
-            for who, runs in sides.items()
+            **{
+                who: {
+                    "seconds": round(statistics.median(run.wall for run in runs), 3),
+                    "cpu": round(statistics.median(run.cpu for run in runs), 3),
+                    "peak_mb": round(max(run.peak for run in runs) / 1000),
+                }
+                for who, runs in sides.items()
+            },
+            "ratio": _ratio(sides, lambda run: run.wall),
+            "cpu_ratio": _ratio(sides, lambda run: run.cpu),
         }
         for work, sides in found.items()
     }
@@ -177,12 +210,18 @@ def main() -> None:
         json.dump(table, sys.stdout, indent=2)
         return
     sys.stdout.write(f"{arguments.size} MB, {arguments.n} runs each\n")
-    for work, medians in table.items():
-        ratio = medians["hostbuild"]["seconds"] / medians["crane"]["seconds"]
+    for work, row in table.items():
         words = ", ".join(
-            f"{who} {each['seconds']} s ({each['peak_mb']} MB)" for who, each in medians.items()
+            f"{who} {row[who]['seconds']} s, CPU {row[who]['cpu']} s ({row[who]['peak_mb']} MB)"
+            for who in sorted(found[work])
         )
-        sys.stdout.write(f"{work:<11} {words}, ratio {ratio:.2f}\n")
+        sys.stdout.write(f"{work:<11} {words}, ratio {row['ratio']:.2f}, of CPU {row['cpu_ratio']:.2f}\n")
+
+
+def _ratio(sides: dict[str, list[Run]], of: Callable[[Run], float]) -> float:
+    """hostbuild's figure by crane's: the median over the pairs, each of two runs one after the other."""
+    pairs = zip(sides["hostbuild"], sides["crane"], strict=True)
+    return round(statistics.median(of(ours) / of(theirs) for ours, theirs in pairs), 3)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import io
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 
 from hostbuild.errors import InvalidDocumentError
 from hostbuild.model import Entry
+from hostbuild.records import replace
 
 _MERGED = re.compile(r"(?:bin|sbin|lib|lib32|lib64|libx32|libo32)(?=/|$)")
 _DROPPED = re.compile(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,15 +90,16 @@ def test_push_prints_one_line(pushes: Played, capsys: Out, tmp_path: Path) -> No
     assert shown.out == f"r.example/team/app@{DIGEST}\n"
     assert shown.err == "warning: played\n"
     assert pushes.words[:2] == ("image.tar", ("r.example/team/app:v1", "s.example/app:v2"))
-    assert pushes.named == {"by_digest": False}
+    assert pushes.named == {"by_digest": False, "cache_dir": ""}
     assert (pushes.access.verify, pushes.access.credentials) == (False, (("r.example", "me:word"),))
     assert (tmp_path / "d").read_text() == str(DIGEST)
 
 
 def test_a_source_that_is_pushed_keeps_its_settings(pushes: Played, capsys: Out, tmp_path: Path) -> None:
-    (tmp_path / "hostbuild.toml").write_text("retry-time = 5\n")
+    (tmp_path / "hostbuild.toml").write_text('retry-time = 5\ncache-dir = "kept"\n')
     assert main.run(["push", ".", "r.example/x", "--push-by-digest", "-q"]) == 0
-    assert (pushes.access.retry_time, pushes.named) == (5.0, {"by_digest": True})
+    assert pushes.access.retry_time == 5.0
+    assert pushes.named == {"by_digest": True, "cache_dir": os.path.join(".", "kept")}
     (tmp_path / "oci-layout").write_text("{}")
     assert main.run(["push", ".", "r.example/x"]) == 0
     assert pushes.access.retry_time == Access().retry_time

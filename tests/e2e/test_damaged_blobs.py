@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -134,6 +135,23 @@ def test_one_that_another_source_shares(hostbuild: Hostbuild, source: Path, tmp_
     assert SAID in second.stderr
     assert second.digest == undisturbed.digest
     read_layout(tmp_path / "builds/builds/last/oci")
+
+
+def test_one_that_was_exchanged_is_not_linked(hostbuild: Hostbuild, source: Path, tmp_path: Path) -> None:
+    """Nobody reads a layer that goes into a layout by a link; another file in its place is seen though."""
+    first = hostbuild("build", source, *NAME, *ONE)
+    found = blobs(hostbuild)
+    for name in layer_blobs(source):
+        data = found[name].read_bytes()
+        times = found[name].stat()
+        found[name].unlink()
+        found[name].write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        found[name].chmod(0o444)
+        os.utime(found[name], ns=(times.st_atime_ns, times.st_mtime_ns))
+    again = hostbuild("build", source, *NAME, *ONE, "--build-dir", str(tmp_path / "builds"))
+    assert again.digest == first.digest
+    assert SAID in again.stderr
+    assert read_layout(tmp_path / "builds/builds/last/oci").digest == first.digest
 
 
 def python(hostbuild: Hostbuild, root: Path, *more: str) -> Result:

@@ -243,3 +243,18 @@ def test_bad_registries_are_one_clear_error(
     directory.mkdir()
     with Registry("docker-registry", directory, tls=Authority(tmp_path / "ca")) as secure:
         assert push(f"{secure.address}/app:v1")[0] == 1
+
+
+def test_a_build_that_came_from_elsewhere_is_pushed_with_a_warning(
+    hostbuild: Hostbuild, source: Path, registry: Registry, tmp_path: Path
+) -> None:
+    """A checkout can bring one along; so can a pipeline that hands its artifacts on, which has to work."""
+    hostbuild("build", source, *PLATFORMS, "-t", "registry.example/app:v1")
+    own = hostbuild("push", source, f"{registry.address}/app:v1")
+    assert "unverified" not in own.stderr
+    elsewhere = {"HOSTBUILD_CACHE_DIR": str(tmp_path / "other-cache")}
+    foreign = hostbuild("push", source, f"{registry.address}/app:v2", env=elsewhere)
+    assert foreign.digest == own.digest
+    assert "warning: the build in" in foreign.stderr
+    assert "it was not made here by this user" in foreign.stderr
+    assert not (tmp_path / "other-cache").exists()

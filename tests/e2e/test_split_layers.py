@@ -99,19 +99,3 @@ def test_an_edit_makes_what_it_touches(hostbuild: Hostbuild, source: Path) -> No
     changed = [text for text, old, new in zip(told, now, layers(source), strict=True) if old != new]
     assert len(changed) == 1
     assert changed[0].startswith("hostbuild: data, part ")
-
-
-def test_layers_that_did_not_change_are_not_read_again(hostbuild: Hostbuild, source: Path) -> None:
-    """Where nobody could read the data, the build is right: it is known by its times."""
-    hostbuild("build", source, *ONE)
-    hostbuild("build", source, *ONE)
-    opened = source.parent / "trace"
-    (source / "lib/words.txt").write_text("other")
-    os.utime(source / "lib/words.txt", ns=(1, 1))
-    command = ["strace", "-f", "-e", "trace=openat", "-o", str(opened)]
-    hostbuild.prefix = (*hostbuild.prefix, *command)
-    result = hostbuild("build", source, *ONE)
-    assert "data layer written" in result.stderr
-    text = opened.read_text()
-    assert "lib/words.txt" in text
-    assert ".bin" not in text

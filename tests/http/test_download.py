@@ -58,7 +58,7 @@ class Fetch:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         return self.client.transport.request("GET", self.peer.url, headers=headers, retry=False)
 
-    def __call__(self, write: Callable[[bytes], object] | None = None) -> bytes:
+    def __call__(self, write: Callable[[bytes | memoryview], object] | None = None) -> bytes:
         client = self.client
         download(
             self.open,
@@ -204,7 +204,7 @@ def test_nothing_to_fetch() -> None:
 
 
 def test_what_the_writer_raises_goes_through() -> None:
-    def full(_: bytes) -> None:
+    def full(_: bytes | memoryview) -> None:
         raise OSError(28, "No space left on device")
 
     with Peer(Server()) as peer, Client() as client:

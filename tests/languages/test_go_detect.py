@@ -9,6 +9,7 @@ import pytest
 from hostbuild.errors import DetectionError, SettingsError, SourceError
 from hostbuild.languages.go.detect import Detected, detect
 from tests.languages import judge
+from tests.languages.memory import three_times
 
 HTTP = 'import "net/http"\n'
 BOTH = 'import (\n\t"context"\n\t"net/http"\n)\n'
@@ -37,7 +38,7 @@ def look(
 ) -> Detected:
     judge.write_tree(root, files)
     targets = [judge.platform(text) for text in platforms or ("linux/amd64", "linux/arm/v7")]
-    return detect(str(root), targets, tags, 26, invoke)
+    return three_times(root, lambda memory: detect(str(root), targets, tags, 26, invoke, memory=memory))
 
 
 def name(found: Detected) -> str:

@@ -12,6 +12,7 @@ import pytest
 from hostbuild.errors import DetectionError, SourceError
 from hostbuild.languages.go.packages import Closure, load
 from tests.languages import judge
+from tests.languages.memory import three_times
 
 TARGETS = ("linux/amd64", "linux/arm64", "linux/arm/v7", "windows/amd64")
 #: Read by the go command, but not listed as a package's file.
@@ -22,13 +23,17 @@ def closure(
     directory: Path, *targets: str, tags: tuple[str, ...] = (), gowork: str = "", mod: str = ""
 ) -> Closure:
     platforms = [judge.platform(text) for text in targets or TARGETS]
-    return load(
-        str(directory),
-        platforms=platforms,
-        user_tags=tags,
-        go_minor=judge.go_minor(),
-        gowork=gowork,
-        mod_flag=mod,
+    return three_times(
+        directory,
+        lambda memory: load(
+            str(directory),
+            platforms=platforms,
+            user_tags=tags,
+            go_minor=judge.go_minor(),
+            gowork=gowork,
+            mod_flag=mod,
+            memory=memory,
+        ),
     )
 
 

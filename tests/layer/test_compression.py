@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import array
 import base64
-import dataclasses
 import gzip
 import hashlib
 import os
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from hostbuild.errors import SourceChangedError, ToolMissingError, UsageError
 from hostbuild.layer import COMPRESSIONS, GZIP, compression_of, compressors, read_layer, write_layer
+from hostbuild.model import Entry
 from hostbuild.oci.digest import Digest
 from hostbuild.settings.table import BY_NAME
 from tests.layer.helpers import contents, file, folder, layer, members
@@ -112,7 +112,10 @@ def test_same_bytes_on_every_machine() -> None:
 def test_a_file_that_changed_is_named(name: str, threads: int) -> None:
     for size in (1, 5000, 3 * MIB):
         told, found = file("func/x", bytes(size), digest=True), file("func/x", b"\1" + bytes(size - 1))
-        entries = [*ENTRIES[:3], dataclasses.replace(told, open=found.open), file("func/y", TEXT)]
+        changed = Entry(
+            told.path, "file", told.mode, size=size, open=found.open, digest=told.digest, origin=told.origin
+        )
+        entries = [*ENTRIES[:3], changed, file("func/y", TEXT)]
         with pytest.raises(SourceChangedError, match="/src/func/x"):
             layer(entries, threads=threads, compression=compression_of(name))
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import errno
 import functools
 import io
@@ -12,6 +11,7 @@ import pytest
 
 from hostbuild.errors import SourceChangedError, SourceError
 from hostbuild.model import Entry
+from hostbuild.records import replace
 from tests.layer.helpers import file, layer
 
 MIB = 1 << 20
@@ -55,7 +55,7 @@ def test_other_content_of_the_same_size_is_named(size: int) -> None:
     assert layer([good])[0].entries == 1
     other = "0" * 64
     with pytest.raises(SourceChangedError) as caught:
-        layer([dataclasses.replace(good, digest=other)])
+        layer([replace(good, digest=other)])
     assert "/src/a" in caught.value.what
     assert "content" in caught.value.why
 
@@ -85,7 +85,7 @@ class Failing(io.BytesIO):
 
 
 def test_file_that_cannot_be_opened_is_no_change() -> None:
-    entry = dataclasses.replace(file("a", b"x"), open=functools.partial(refuse, errno.EACCES))
+    entry = replace(file("a", b"x"), open=functools.partial(refuse, errno.EACCES))
     with pytest.raises(SourceError) as caught:
         layer([entry])
     assert not isinstance(caught.value, SourceChangedError)
@@ -97,12 +97,12 @@ def test_file_that_cannot_be_opened_is_no_change() -> None:
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ESTALE])
 def test_file_that_is_another_thing_now_is_a_change(number: int) -> None:
     with pytest.raises(SourceChangedError):
-        layer([dataclasses.replace(file("a", b"x"), open=functools.partial(refuse, number))])
+        layer([replace(file("a", b"x"), open=functools.partial(refuse, number))])
 
 
 def test_error_while_reading_names_the_file_and_closes_it() -> None:
     stream = Failing(bytes(4 * MIB))
-    entry = dataclasses.replace(file("a", bytes(4 * MIB)), open=lambda: stream)
+    entry = replace(file("a", bytes(4 * MIB)), open=lambda: stream)
     with pytest.raises(SourceError) as caught:
         layer([entry], threads=2)
     assert "/src/a" in caught.value.what
@@ -124,7 +124,7 @@ def test_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
 
 def test_error_without_an_origin_names_the_path() -> None:
     with pytest.raises(SourceChangedError, match="'a'"):
-        layer([dataclasses.replace(file("a", b"x"), size=3, origin="")])
+        layer([replace(file("a", b"x"), size=3, origin="")])
 
 
 def test_file_without_a_way_to_read_it() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import io
 import subprocess
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from hostbuild.errors import SourceError
 from hostbuild.layer import header
 from hostbuild.model import Entry
+from hostbuild.records import replace
 from tests.layer.helpers import by_path, contents, file, folder, layer, link, members
 
 GIB = 1 << 30
@@ -139,12 +139,12 @@ def test_size_of_any_number(size: int) -> None:
 
 def test_negative_size_is_refused() -> None:
     with pytest.raises(SourceError, match="negative"):
-        layer([dataclasses.replace(file("a"), size=-1)])
+        layer([replace(file("a"), size=-1)])
 
 
 @pytest.mark.parametrize("number", [0, 1000, 0o7777777, 0o7777777 + 1, 4_000_000, (1 << 31) - 1])
 def test_owner_of_any_number(number: int) -> None:
-    archive = plain([dataclasses.replace(file("a"), uid=number, gid=number)])
+    archive = plain([replace(file("a"), uid=number, gid=number)])
     (found,) = members(archive)
     assert (found.uid, found.gid) == (number, number)
     assert set(records(archive)) == ({"uid", "gid"} if number > 0o7777777 else set())

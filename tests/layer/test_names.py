@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostbuild.errors import SourceError
 from hostbuild.model import Entry
+from hostbuild.records import replace
 from tests.layer.helpers import by_path, file, folder, layer, link
 
 
@@ -35,7 +34,7 @@ from tests.layer.helpers import by_path, file, folder, layer, link
 def test_unsafe_names_are_refused(path: str) -> None:
     for entry in (file(path, b"x"), folder(path), link(path, "x")):
         with pytest.raises(SourceError) as caught:
-            layer([dataclasses.replace(entry, origin="/somewhere/else")])
+            layer([replace(entry, origin="/somewhere/else")])
         assert "/somewhere/else" in caught.value.what
         assert caught.value.why
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import hashlib
 import os
@@ -18,9 +17,10 @@ from hypothesis import strategies as st
 from hostbuild.layer import GZIP, LAYER_FORMAT, write_layer
 from hostbuild.layer.writer import MAX_THREADS
 from hostbuild.model import Entry
+from hostbuild.records import replace
 from tests.layer.helpers import contents, file, folder, layer, link, members
 
-SMALL_MEMBERS = dataclasses.replace(GZIP, member_size=1024)
+SMALL_MEMBERS = replace(GZIP, member_size=1024)
 
 
 def sample() -> list[Entry]:
@@ -102,7 +102,7 @@ sizes = st.lists(edges | st.integers(0, 5000), max_size=6)
 def test_any_sizes_come_back(sizes: list[int], threads: int, member: int) -> None:
     data = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
     entries = [file(f"f{number}", content, digest=True) for number, content in enumerate(data)]
-    compression = dataclasses.replace(GZIP, member_size=member)
+    compression = replace(GZIP, member_size=member)
     result, blob = layer(entries, threads=threads, compression=compression)
     archive = gzip.decompress(blob)
     assert contents(archive) == {f"f{number}": content for number, content in enumerate(data)}

@@ -38,7 +38,12 @@ if mode == "subreaper":
 
     become_subreaper()
 
-scripts = {"stubborn": helpers.STUBBORN, "polite": helpers.POLITE, "quick": "echo tool is up"}
+scripts = {
+    "stubborn": helpers.STUBBORN,
+    "polite": helpers.POLITE,
+    "forking": helpers.FORKING,
+    "quick": "echo tool is up",
+}
 tasks = [task("run_script", scripts[script], label) for label in ("linux/amd64", "linux/arm64")]
 try:
     results = run_tasks(

@@ -27,6 +27,14 @@ setsid sleep 301 &
 echo tool is up
 wait
 """
+#: A tool that ignores what asks, and forks grandchildren that do too, all in its session.
+FORKING = """
+trap '' TERM INT HUP
+sh -c 'sleep 300 & sleep 301' &
+(sh -c 'sleep 302' & sleep 303) &
+echo tool is up
+wait
+"""
 #: A tool that ends on TERM and has a grandchild.
 POLITE = """
 sleep 300 &

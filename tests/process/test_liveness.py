@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from hostbuild.process.liveness import (
     state_of,
 )
 from hostbuild.process.marks import Marks
+from hostbuild.records import replace
 
 from .helpers import Word, held_owner, wait_until
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,44 @@ def test_what_outlives_a_kill_of_the_whole_group_is_found_by_its_mark(word: Word
 def _kill_all(word: Word) -> None:
     for pid in word.pids():
         os.kill(pid, signal.SIGKILL)
+
+
+#: How a run ends: what is hit, whom it hits, and how the parent takes signals.
+ENDS = {
+    "INT to the group": (signal.SIGINT, "group", "plain"),
+    "INT to the parent": (signal.SIGINT, "parent", "handlers"),
+    "TERM to the parent": (signal.SIGTERM, "parent", "handlers"),
+    "HUP to the parent": (signal.SIGHUP, "parent", "handlers"),
+    "KILL to the parent": (signal.SIGKILL, "parent", "plain"),
+    "QUIT to the parent": (signal.SIGQUIT, "parent", "plain"),
+    "KILL to a worker": (signal.SIGKILL, "worker", "plain"),
+    "SEGV in a worker": (signal.SIGSEGV, "worker", "subreaper"),
+    "a worker that is stopped, then INT": (signal.SIGSTOP, "worker", "plain"),
+    "TERM to a worker": (signal.SIGTERM, "worker", "plain"),
+}
+
+
+def end_one(way: str) -> list[str]:
+    """One run of two workers, each with a tool that forks and ignores what asks; who is left of it."""
+    number, whom, mode = ENDS[way]
+    word = Word()
+    driver = Driver(word, mode, "forking")
+    if whom == "group":
+        os.killpg(driver.pid, number)
+    elif whom == "parent":
+        os.kill(driver.pid, number)
+    else:
+        os.kill(driver.workers()[0], number)
+        if number == signal.SIGSTOP:
+            os.kill(driver.pid, signal.SIGINT)
+    driver.process.communicate(timeout=60)
+    word.wait_gone()
+    return word.carriers()
+
+
+def test_thirty_runs_leave_nobody() -> None:
+    """Grandchildren that ignore TERM, ten ways to end, three times each; several runs at once."""
+    ways = [way for way in ENDS for _ in range(3)]
+    with ThreadPoolExecutor(10) as pool:
+        left = list(pool.map(end_one, ways))
+    assert dict(zip(ways, left, strict=True)) == {way: [] for way in ENDS}

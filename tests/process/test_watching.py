@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from hostbuild.process.liveness import Identity, Marked, find_marked
 from hostbuild.process.log import BuildLog
 from hostbuild.process.marks import Marks
 from hostbuild.process.watching import Activity, condition_of, read_activity, seconds_of, tools_of
+from hostbuild.records import replace
 
 from .helpers import Word, wait_until
 

@@ -108,7 +108,7 @@ def test_a_page_in_place_of_the_blob(user: Client, registry: MemoryRegistry) -> 
 
 
 def test_a_broken_writer_is_not_tried_again(user: Client, registry: MemoryRegistry) -> None:
-    def write(data: bytes) -> None:
+    def write(data: bytes | memoryview) -> None:
         raise CorruptBlobError("disk full")
 
     with pytest.raises(CorruptBlobError, match="disk full"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -21,6 +20,7 @@ from hostbuild.oci.digest import Digest
 from hostbuild.oci.index import Index
 from hostbuild.oci.manifest import Manifest
 from hostbuild.oci.reference import Reference
+from hostbuild.records import replace
 from hostbuild.registry import Pushed, push
 from tests.registry.image import Client, Content, client
 from tests.registry.server import MemoryRegistry

@@ -149,3 +149,20 @@ def test_a_push_that_ended_before_the_index_is_made_up_for(registry: MemoryRegis
     push(user.registries, root, content, [Reference.parse(f"{registry.address}/app:v1")])
     assert [each.digest for each in listed(registry)] == [root.digest]
     assert order.index(TAG) < order.index("v1"), "the tag says that all is done"
+
+
+@pytest.mark.parametrize("ended_early", [True, False])
+def test_a_push_by_digest_only_too(registry: MemoryRegistry, user: Client, ended_early: bool) -> None:
+    """No tag says that it is listed, so that it is seen to each time; listed once all the same."""
+    content = Content()
+    config = content.add(CONFIG.media_type, b"{}")
+    manifest = Manifest(config, (), artifact_type="application/vnd.example.sbom", subject=SUBJECT)
+    root = content.add(media_types.OCI_MANIFEST, manifest.encode())
+    registry.add_blob("app", b"{}")
+    registry.add_manifest("app", manifest.encode(), media_types.OCI_MANIFEST)
+    references = [Reference.parse(f"{registry.address}/app@{root.digest}")]
+    if not ended_early:
+        push(user.registries, root, content, references)
+    push(user.registries, root, content, references)
+    assert [each.digest for each in listed(registry)] == [root.digest]
+    assert registry.count_of("PATCH", "") + registry.count_of("POST", "") == 0, "no blob is sent again"

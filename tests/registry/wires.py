@@ -75,6 +75,8 @@ Route = Callable[[Ask], Reply | HostbuildError]
 
 
 class _Incoming:
+    length_remaining: int | None = None
+
     def __init__(self, data: bytes) -> None:
         self._stream = io.BytesIO(data)
 

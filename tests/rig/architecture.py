@@ -14,6 +14,7 @@ from pathlib import Path
 #: Rooms from the bottom up. A room imports rooms of earlier tiers only, never its neighbours in one tier.
 #: `hostbuild` is the package's own `__init__`, the library's front door.
 TIERS: tuple[tuple[str, ...], ...] = (
+    ("patterns",),
     ("crew", "errors", "version", "redact", "descriptors", "reading", "points", "records"),
     ("model", "oci"),
     ("plan",),
@@ -23,6 +24,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("registry", "local", "wheels"),
     ("languages", "bases", "splitting"),
     ("shipping", "workshop", "healing"),
+    ("subject", "remembering"),
     ("project",),
     ("jobs", "observer", "outputs", "record", "housekeeping"),
     ("images", "explaining", "checking", "pushing", "joining"),
@@ -68,10 +70,13 @@ MAY_READ_ENVIRONMENT = ("hostbuild.settings.load",)
 
 #: Imported when a command needs them, never because a module was loaded: what is up to date ends at once.
 HEAVY = (
+    "argparse",
     "asyncio",
     "concurrent.futures",
     "concurrent_log_handler",
+    "dataclasses",
     "filelock",
+    "inspect",
     "logging",
     "packaging",
     "pathspec",
@@ -82,7 +87,10 @@ HEAVY = (
 )
 
 #: Modules that are themselves loaded late, by those who need what they import.
-MAY_BE_HEAVY: dict[str, tuple[str, ...]] = {"hostbuild.http.session": ("logging", "requests")}
+MAY_BE_HEAVY: dict[str, tuple[str, ...]] = {
+    "hostbuild.cli.parsing": ("argparse",),
+    "hostbuild.http.session": ("logging", "requests"),
+}
 
 MAX_LINES = 450
 

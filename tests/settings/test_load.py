@@ -106,6 +106,11 @@ def test_no_form_of_a_switch_beats_a_file(tmp_path: Path) -> None:
     assert load(tmp_path, "--no-ship-source").ship_source is False
 
 
+def test_a_timeout_of_nothing_is_none(tmp_path: Path) -> None:
+    assert load_request(tmp_path, {"timeout": 0.0}, {}).timeout is None
+    assert load_request(tmp_path, {"timeout": 0.5}, {}).timeout == 0.5
+
+
 def test_words() -> None:
     assert load(Path(), "--cmd", '["a b", "c"]').cmd == ("a b", "c")
     assert load(Path(), "--cmd", "'a b' c").cmd == ("a b", "c")

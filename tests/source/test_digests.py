@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from hostbuild.errors import SourceChangedError, SourceError
 from hostbuild.source import FileDigests, digests
+from hostbuild.source.index import facts_of
 
 OLD = 1_000_000_000
 
@@ -43,7 +46,7 @@ def test_files_of_any_size(tmp_path: Path, size: int) -> None:
     path.write_bytes(data)
     content = FileDigests().read(os.fsencode(path))
     assert content.digest == sha256(data)
-    assert content.signature[0] == size
+    assert facts_of(content.signature).size == size
 
 
 def test_what_did_not_change_is_read_once(
@@ -99,12 +102,12 @@ def test_the_memory_can_be_taken_out_and_put_back(
     path.write_text("one")
     fresh = FileDigests()
     fresh.of(str(path))
-    assert fresh.export() == {}, "what was just written is not to be trusted later"
+    assert len(fresh.export()) == 0, "what was just written is not to be trusted later"
     settle(monkeypatch)
     first = FileDigests()
     first.of(str(path))
-    assert list(first.export()) == [str(path)]
-    again = FileDigests(first.export())
+    assert first.export().find(os.fsencode(path))[:32].hex() == sha256(b"one")
+    again = FileDigests(first.export)
     assert again.of(str(path)) == sha256(b"one")
     assert len(reads) == 2
     path.write_text("two")
@@ -156,7 +159,7 @@ def test_a_file_that_is_written_while_it_is_read_is_read_again(
     path.write_text("one")
     while_reading(monkeypatch, lambda: path.write_text("another"), times=1)
     content = FileDigests().read(os.fsencode(path))
-    assert (content.digest, content.signature[0]) == (sha256(b"another"), 7)
+    assert (content.digest, facts_of(content.signature).size) == (sha256(b"another"), 7)
 
 
 def test_a_file_that_never_comes_to_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,3 +175,39 @@ def test_a_file_that_never_comes_to_rest(tmp_path: Path, monkeypatch: pytest.Mon
         FileDigests().of(str(path))
     assert "log" in caught.value.what
     assert caught.value.fix
+
+
+def test_too_many_open_files_are_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("one")
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(SourceError) as caught:
+        FileDigests().of(str(tmp_path / "file"))
+    assert "ulimit -n" in caught.value.fix
+    assert not isinstance(caught.value, SourceChangedError)
+
+
+def test_one_byte_of_a_large_file_and_constant_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(monkeypatch)
+    size = 96 << 20
+    path = tmp_path / "large"
+    with path.open("wb") as stream:
+        stream.truncate(size)
+    os.utime(path, (OLD, OLD))
+    memory = FileDigests()
+    tracemalloc.start()
+    try:
+        before = memory.of(str(path))
+        with path.open("r+b") as stream:
+            stream.seek(size - 1)
+            stream.write(b"x")
+        os.utime(path, (OLD, OLD))
+        assert memory.of(str(path)) != before
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

@@ -121,16 +121,27 @@ def test_a_young_a_pinned_and_a_building_one_are_kept(builds: BuildDir, cache: C
     make_old(builds, 1, 2, 3, 5)  # 4 was used just now
     pin = builds.pin(build_id(1))
     assert pin is not None
-    with builds.begin(build_id(2), IDENTITY):
+    with builds.begin(build_id(2), IDENTITY) as staging:
         report = builds.clean(lambda identity: True, keep=0)
     assert sorted(os.listdir(builds.places.by_hash)) == sorted(build_id(number) for number in (1, 2, 4, 5))
     assert [(each.path, each.why) for each in report.left] == [
+        (staging.path, f"process {IDENTITY['pid']} is making it"),
         (builds.places.build(build_id(4)), "used a moment ago"),
         (pin.path, "in use"),
     ]
     pin.release()
     builds.clean(lambda identity: True, keep=0)
     assert sorted(os.listdir(builds.places.by_hash)) == sorted(build_id(number) for number in (4, 5))
+
+
+def test_a_time_far_in_the_future_is_no_use_of_a_moment_ago(builds: BuildDir, cache: Cache) -> None:
+    """A clock that was wrong must not keep a build for years."""
+    for number in (1, 2):
+        make_build(builds, cache, number)
+    later = time.time() + 1e9
+    os.utime(builds.places.build(build_id(1)), (later, later))
+    builds.clean(lambda identity: True, keep=0)
+    assert os.listdir(builds.places.by_hash) == [build_id(2)]
 
 
 def test_becoming_last_again_makes_a_build_young(builds: BuildDir, cache: Cache) -> None:

@@ -27,6 +27,7 @@ def main(script: str) -> int:
         enter(script, sys.argv[1:])
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's builders would ignore it, too
     return as_child_of_init(lambda: _run(arguments))
 
 

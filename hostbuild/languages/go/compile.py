@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hostbuild.errors import ToolError
@@ -13,6 +12,7 @@ from hostbuild.languages.base import Tree
 from hostbuild.languages.go import scaffold, vendored, workspace
 from hostbuild.languages.go.toolchain import platform_environment
 from hostbuild.model import USER_GID, USER_UID, Entry, Event
+from hostbuild.records import field, record
 
 if TYPE_CHECKING:
     from hostbuild.languages.base import Context, PlatformJob
@@ -22,7 +22,7 @@ _INCOMPLETE = re.compile(r"go: updates to go\.(?:mod|sum|work\.sum) needed|missi
 _FLAGS = ("-trimpath", "-buildvcs=false")
 
 
-@dataclass(frozen=True)
+@record
 class _Build:
     """One run of go build, ready to go; `complete` collects what a first run found missing."""
 
@@ -107,8 +107,9 @@ class _Go:
             )
         except ToolError as error:
             what = f"go {argv[1]} failed for {platform}"
+            why, fix = explain(error)
             raise ToolError(
-                what, why=error.why, fix=error.fix, detail=error.detail, platform=platform, **error.extra
+                what, why=why, fix=fix, detail=error.detail, platform=platform, **error.extra
             ) from error
 
     def _progress(self, line: str, held: list[str]) -> None:
@@ -230,3 +231,31 @@ def _created_by(recipe: Mapping[str, Any]) -> str:
     words += [f"-{name}={recipe[name]}" for name in ("ldflags", "tags") if recipe[name]]
     words.append("." if recipe["kind"] == "function" else str(recipe["import"]))
     return "hostbuild: " + " ".join(words)
+
+
+#: What go prints where the source is not to blame: its words, why that is, and what to do.
+_NOT_THE_SOURCE = (
+    (
+        "signal: killed",
+        "one of its tools was killed: the system may have had too little memory, or somebody did it",
+        "build fewer platforms at once (-j 1), or give the build more memory",
+    ),
+    (
+        "no space left on device",
+        "no space is left where go writes",
+        "free some: it writes to the build directory, to GOCACHE, and to GOTMPDIR or TMPDIR",
+    ),
+    (
+        "GOCACHE is not defined",
+        "go does not know where to keep what it compiled",
+        "set HOME, XDG_CACHE_HOME or GOCACHE",
+    ),
+)
+
+
+def explain(error: ToolError) -> tuple[str, str]:
+    """Why a go command failed and what to do, where its output tells of something else than the source."""
+    for words, why, fix in _NOT_THE_SOURCE:
+        if words in error.detail:
+            return error.why or why, error.fix or fix
+    return error.why, error.fix

@@ -45,9 +45,10 @@ _DEFAULT_FEATURES = {
 }
 
 _MAX_WORDS = 3000
+_DIGITS = frozenset("0123456789")
 _MAX_DEPTH = 100
-_WORDS = re.compile(r"[ \t]*(?:([\w.]+)|(\|\||&&|[!()])|(.))")
-_VALID_TAG = re.compile(r"[\w.]+").fullmatch
+_WORDS = r"[ \t]*(?:([\w.]+)|(\|\||&&|[!()])|(.))"
+_VALID_TAG = r"[\w.]+"
 _EXPERIMENTS = ("goexperiment.", "boringcrypto")
 
 
@@ -87,7 +88,9 @@ def tags_for(platform: Platform, go_minor: int, user_tags: Iterable[str] = ()) -
 
 
 def _features(arch: str, variant: str) -> Iterable[str]:
-    numbers = [int(number) for number in re.findall(r"[0-9]+", variant)]
+    numbers = [
+        int(number) for number in "".join(char if char in _DIGITS else " " for char in variant).split()
+    ]
     if arch == "amd64":
         return [f"amd64.v{level}" for level in range(1, (numbers or [1])[0] + 1)]
     if arch == "arm":
@@ -159,9 +162,10 @@ class _Parser:
         self.text = text
         self.words: list[str] = []
         end = len(text.rstrip())
+        word_at = re.compile(_WORDS).match
         pos = 0
         while pos < end:
-            match = _WORDS.match(text, pos)
+            match = word_at(text, pos)
             if match is None or match[3] is not None:
                 raise self.error(f"unexpected {text[pos:].strip()[:1]!r}")
             self.words.append(match[1] or match[2])
@@ -288,6 +292,6 @@ def _from_old_line(text: str) -> str:
                 terms.append("ignore")
             else:
                 bang = "!" if word.startswith("!") else ""
-                terms.append(bang + (tag if _VALID_TAG(tag) else "ignore"))
+                terms.append(bang + (tag if re.fullmatch(_VALID_TAG, tag) else "ignore"))
         options.append(" && ".join(terms) if len(terms) == 1 else "(" + " && ".join(terms) + ")")
     return "(" + (" || ".join(options) or "ignore") + ")"

@@ -6,46 +6,10 @@ and "Struct types" (embedded fields). Types are given as text in one spelling.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
+from hostbuild.languages.go.gofile import Func, TypeDecl, TypeKind
 from hostbuild.languages.go.lexer import KEYWORDS, Scanner, Token
 
-TypeKind = Literal["struct", "interface", "alias", "other"]
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
-
-
-class Func(NamedTuple):
-    """One top-level function or method.
-
-    `receiver` is the receiver's type name without `*` and type parameters, "" for a function; `params`
-    and `results` hold one type text for each parameter, also where names share a type; `generic` tells
-    of type parameters of its own. Line and column count from 1.
-    """
-
-    name: str
-    receiver: str
-    params: tuple[str, ...]
-    results: tuple[str, ...]
-    generic: bool
-    line: int
-    column: int
-
-    @property
-    def exported(self) -> bool:
-        """Whether other packages see it."""
-        return self.name[:1].isupper()
-
-
-class TypeDecl(NamedTuple):
-    """One top-level type; `embeds` tells whether a struct has embedded fields (and so promoted methods).
-
-    `kind` is "other" for what is neither, and for generic types.
-    """
-
-    name: str
-    kind: TypeKind
-    embeds: bool
-    line: int
 
 
 def read_function(scanner: Scanner, keyword: Token) -> Func:

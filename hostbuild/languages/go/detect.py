@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from hostbuild.errors import DetectionError, SettingsError, SourceError
 from hostbuild.languages.go.constraints import file_matches, find_constraint, tags_for
-from hostbuild.languages.go.gofile import GoFile, parse_file, parse_header
+from hostbuild.languages.go.gofile import Func, GoFile, parse_file, parse_header
 from hostbuild.languages.go.modules import read_bytes
+from hostbuild.languages.go.remembered import Remembered
 from hostbuild.languages.go.signatures import FORMS, Invoke, can_serve, takes_context
 
 if TYPE_CHECKING:
-    from hostbuild.languages.go.declarations import Func
     from hostbuild.oci.platform import Platform
 
 
@@ -57,6 +57,8 @@ def detect(
     user_tags: Sequence[str],
     go_minor: int,
     invoke: str = "",
+    *,
+    memory: Remembered | None = None,
 ) -> Detected:
     """Tell what the Go package in `directory` is, for all of `platforms` alike.
 
@@ -65,12 +67,15 @@ def detect(
     file that cannot be read or parsed.
     """
     hint = _invoke(invoke)
+    memory = memory or Remembered()
     names = _names(directory)
     files: dict[str, GoFile] = {}
     answers: dict[str, Detected] = {}
     for platform in platforms:
         tags = tags_for(platform, go_minor, user_tags)
-        chosen = [file for name in names if (file := _read(os.path.join(directory, name), tags, files))]
+        chosen = [
+            file for name in names if (file := _read(os.path.join(directory, name), tags, files, memory))
+        ]
         if not chosen:
             raise _nothing(directory, names, str(platform))
         answers[str(platform)] = _detect(directory, chosen, hint)
@@ -107,18 +112,29 @@ def _names(directory: str) -> list[str]:
     return sorted(name for name in names if name[0] not in "_." and not name.endswith("_test.go"))
 
 
-def _read(path: str, tags: frozenset[str], files: dict[str, GoFile]) -> GoFile | None:
+def _read(path: str, tags: frozenset[str], files: dict[str, GoFile], memory: Remembered) -> GoFile | None:
     """The file, or None if it does not belong to a build with these tags; then it is not parsed."""
-    data = read_bytes(path) if path not in files else b""
-    constraint = files[path].constraint if path in files else find_constraint(data)
+    file = files.get(path)
+    data: bytes | None = None
+    constraint = file.constraint if file is not None else memory.constraint(path)
+    if constraint is None:
+        data = read_bytes(path)
+        constraint = find_constraint(data)
+        memory.learn("constraint", path, data, constraint)
     if not file_matches(os.path.basename(path), constraint, tags):
         return None
-    if path not in files:
-        header = parse_header(data, path)
-        # The rest of a program is for the compiler to judge.
-        files[path] = header if header.package == "main" else parse_file(data, path)
-    file = files[path]
+    if file is None:
+        file = files[path] = memory.whole(path) or _parse(path, data, memory)
     return None if file.cgo or file.package == "documentation" else file  # as go/build, without cgo
+
+
+def _parse(path: str, data: bytes | None, memory: Remembered) -> GoFile:
+    data = read_bytes(path) if data is None else data
+    file = parse_header(data, path)
+    if file.package != "main":  # the rest of a program is for the compiler to judge
+        file = parse_file(data, path)
+    memory.learn("whole", path, data, file)
+    return file
 
 
 def _detect(directory: str, files: list[GoFile], invoke: Invoke) -> Detected:

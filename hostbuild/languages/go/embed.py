@@ -16,7 +16,7 @@ from stat import S_ISDIR, S_ISREG
 
 Matcher = Callable[[str], re.Match[str] | None]
 
-_META = re.compile(r"[*?\[\\]")
+_META = frozenset("*?[\\")
 _CLASS = r"\[(\^?)((?:(?:\\.|[^\]\\-])(?:-(?:\\.|[^\]\\-]))?)+)\]"
 _VERSION_CONTROL = frozenset((".bzr", ".hg", ".git", ".svn"))
 _WINDOWS_NAMES = frozenset(
@@ -47,7 +47,7 @@ class _RefusedError(Exception):
 
 def _glob(directory: str, parts: list[str]) -> Iterator[str]:
     part, rest = parts[0], parts[1:]
-    if _META.search(part):
+    if not _META.isdisjoint(part):
         matches = _translate(part)
         try:
             names = sorted(name for name in os.listdir(directory) if matches(name))

@@ -13,7 +13,8 @@ All is static data: no process is started and nothing is fetched to know it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from hostbuild.records import record
 
 MODULE = "knative.dev/func-go"
 VERSION = "v0.21.3"
@@ -23,7 +24,7 @@ SCAFFOLD_VERSION = 1
 GO = "1.19"
 
 
-@dataclass(frozen=True)
+@record
 class Requirement:
     """A module that func-go's go.mod requires."""
 

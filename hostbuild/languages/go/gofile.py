@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hostbuild.errors import SourceError
 from hostbuild.languages.go.constraints import find_constraint
@@ -24,8 +26,10 @@ from hostbuild.languages.go.literals import (
 )
 
 if TYPE_CHECKING:
-    from hostbuild.languages.go.declarations import Func, TypeDecl
     from hostbuild.languages.go.lexer import Scanner
+
+
+_Matcher = Callable[[bytes, int], "re.Match[bytes] | None"]
 
 
 class Import(NamedTuple):
@@ -35,13 +39,50 @@ class Import(NamedTuple):
     alias: str
 
 
-_PACKAGE = re.compile(BLANK + rb"package" + WORD_END + BLANK + rb"(" + WORD + rb")").match
-_IMPORT = re.compile(rb"(?:" + BLANK + rb";)*" + BLANK + rb"import" + WORD_END + BLANK + rb"(\()?").match
-_SPEC = re.compile(
+_PACKAGE = BLANK + rb"package" + WORD_END + BLANK + rb"(" + WORD + rb")"
+_IMPORT = rb"(?:" + BLANK + rb";)*" + BLANK + rb"import" + WORD_END + BLANK + rb"(\()?"
+_SPEC = (
     rb"(?:" + BLANK + rb";)*" + BLANK + rb"(?:(\))|(?:(" + WORD + rb"|\.)" + BLANK + rb")?(" + TEXT + rb"))"
-).match
+)
 _SKIPPED = rb"(?:" + BLANK + rb";)*" + BLANK
 _EMBED_ARGUMENT = r'\s*(?:("(?:[^"\\]|\\.)*"|`[^`]*`)(?=\s|$)|([^\s"`]\S*))'
+
+
+TypeKind = Literal["struct", "interface", "alias", "other"]
+
+
+class Func(NamedTuple):
+    """One top-level function or method.
+
+    `receiver` is the receiver's type name without `*` and type parameters, "" for a function; `params`
+    and `results` hold one type text for each parameter, also where names share a type; `generic` tells
+    of type parameters of its own. Line and column count from 1.
+    """
+
+    name: str
+    receiver: str
+    params: tuple[str, ...]
+    results: tuple[str, ...]
+    generic: bool
+    line: int
+    column: int
+
+    @property
+    def exported(self) -> bool:
+        """Whether other packages see it."""
+        return self.name[:1].isupper()
+
+
+class TypeDecl(NamedTuple):
+    """One top-level type; `embeds` tells whether a struct has embedded fields (and so promoted methods).
+
+    `kind` is "other" for what is neither, and for generic types.
+    """
+
+    name: str
+    kind: TypeKind
+    embeds: bool
+    line: int
 
 
 class GoFile(NamedTuple):
@@ -119,18 +160,25 @@ def _make(
     return GoFile(name, header.package, header.imports, constraint, embeds, "C" in paths, functions, types)
 
 
+@cache
+def _header_patterns() -> tuple[_Matcher, _Matcher, _Matcher]:
+    """Compiled when the first file is read: those of an earlier build need not be."""
+    return re.compile(_PACKAGE).match, re.compile(_IMPORT).match, re.compile(_SPEC).match
+
+
 def _read_header(data: bytes, name: str) -> _Header:
-    clause = _PACKAGE(data, start_of(data))
+    package_at, import_at, spec_at = _header_patterns()
+    clause = package_at(data, start_of(data))
     if clause is None:
         blank = re.compile(_SKIPPED).match(data, start_of(data))
         raise syntax_error(data, name, blank.end() if blank else 0, "expected the package clause")
     pos = clause.end()
     imports: list[Import] = []
-    while found := _IMPORT(data, pos):
+    while found := import_at(data, pos):
         pos = found.end()
         grouped = found[1] is not None
         while True:
-            spec = _SPEC(data, pos)
+            spec = spec_at(data, pos)
             if spec is None or (spec[1] is not None and not grouped):
                 blank = re.compile(_SKIPPED).match(data, pos)
                 raise syntax_error(data, name, blank.end() if blank else pos, "expected an import path")

@@ -14,13 +14,9 @@ from typing import NamedTuple
 from hostbuild.errors import SourceError
 from hostbuild.languages.go.literals import unquote
 
-_WORD = re.compile(
-    r'[ \t\r]*(?:(//.*)|("(?:[^"\\]|\\.)*"|`[^`]*`)|([(),\[\]{}])|((?:(?!//)[^\s(),\[\]{}"`])+)|$)'
-)
-_INDIRECT = re.compile(r"//\s*indirect\s*(;|$)")
-_GO_VERSION = re.compile(
-    r"(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)|([a-z]+)(0|[1-9][0-9]*)?)?)?"
-)
+_WORD = r'[ \t\r]*(?:(//.*)|("(?:[^"\\]|\\.)*"|`[^`]*`)|([(),\[\]{}])|((?:(?!//)[^\s(),\[\]{}"`])+)|$)'
+_INDIRECT = r"//\s*indirect\s*(;|$)"
+_GO_VERSION = r"(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)|([a-z]+)(0|[1-9][0-9]*)?)?)?"
 _SEMVER = (
     r"v(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*)"
     r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?)?)?"
@@ -110,7 +106,7 @@ def parse_gomod(text: str, name: str) -> GoMod:
         elif line.verb == "require":
             if len(line.args) != 2:
                 raise _error(name, line.number, "usage: require module/path v1.2.3")
-            requires.append(Require(line.args[0], line.args[1], bool(_INDIRECT.match(line.comment))))
+            requires.append(Require(line.args[0], line.args[1], bool(re.match(_INDIRECT, line.comment))))
         elif line.verb == "replace":
             replaces.append(_replace(line, name))
     if not module:
@@ -162,8 +158,9 @@ def _lines(text: str, name: str) -> Iterator[_Line]:
 def _words(raw: str, name: str, number: int) -> tuple[list[str], str]:
     words: list[str] = []
     pos = 0
+    word_at = re.compile(_WORD).match
     while pos < len(raw):
-        match = _WORD.match(raw, pos)
+        match = word_at(raw, pos)
         if match is None:
             raise _error(name, number, f"cannot read {raw[pos:].strip()!r}")
         comment, quoted, mark, word = match.groups()
@@ -245,7 +242,7 @@ def compare_go_versions(x: str, y: str) -> int:
 
 
 def _go_version(text: str) -> tuple[int, int, int, str, int]:
-    match = _GO_VERSION.fullmatch(text)
+    match = re.fullmatch(_GO_VERSION, text)
     if match is None:
         return (-1, -1, -1, "", -1)
     major, minor, patch, kind, pre = match.groups()

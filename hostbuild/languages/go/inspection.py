@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from hostbuild.errors import DetectionError, UsageError
@@ -20,6 +18,8 @@ from hostbuild.languages.go.detect import Signature, detect
 from hostbuild.languages.go.gofile import parse_header
 from hostbuild.languages.go.modules import read_bytes
 from hostbuild.languages.go.packages import Closure, load
+from hostbuild.languages.go.remembered import Remembered
+from hostbuild.languages.go.signatures import is_version
 from hostbuild.languages.go.toolchain import (
     Toolchain,
     byte_variables,
@@ -29,18 +29,20 @@ from hostbuild.languages.go.toolchain import (
     platform_environment,
     tool_environment,
 )
+from hostbuild.records import record
 
 #: Goes into the key: changes whenever go would be called otherwise for the same project.
 GO_RECIPE_VERSION = 1
 
 KODATA = "/var/run/ko"
 
+_NOT_ZERO = tuple("123456789")
+
 #: Flags whose files would decide the result without being seen.
 _REFUSED_FLAGS = ("modfile", "overlay")
-_MINOR = re.compile(r"(?:go)?1\.(\d+)")
 
 
-@dataclass(frozen=True)
+@record
 class _Request:
     """The project's settings that more than one step asks for."""
 
@@ -71,7 +73,9 @@ def inspect(project: Project) -> Inspection:
     request = _request(project, tool)
     for platform in project.platforms:
         platform_environment(environment, platform, cwd=request.directory)
-    signature, closure = _look(project, tool, request)
+    memory = Remembered.of(project)
+    signature, closure = _look(project, tool, request, memory)
+    memory.save()
     kind: Kind = "program" if signature is None else "function"
     name = executable_name(closure.import_path) if signature is None else "f"
     binary = f"/app/{name}" if signature is None else "/func/f"
@@ -108,7 +112,7 @@ def inspect(project: Project) -> Inspection:
 def executable_name(import_path: str) -> str:
     """What go calls the program: the import path's last element, or the one before a major version."""
     before, _, last = import_path.rpartition("/")
-    if before and re.fullmatch(r"v[1-9][0-9]*", last) and last != "v1":
+    if before and last != "v1" and last[1:2] in _NOT_ZERO and is_version(last):
         return before.rpartition("/")[2]
     return last
 
@@ -150,10 +154,14 @@ def _package_directory(root: str, package: str) -> str:
     return directory
 
 
-def _look(project: Project, tool: Toolchain, request: _Request) -> tuple[Signature | None, Closure]:
+def _look(
+    project: Project, tool: Toolchain, request: _Request, memory: Remembered
+) -> tuple[Signature | None, Closure]:
     minor = _minor(tool.setting("GOTOOLCHAIN")) or _minor(tool.version)
     try:
-        found = detect(request.directory, project.platforms, request.user_tags, minor, project.invoke)
+        found = detect(
+            request.directory, project.platforms, request.user_tags, minor, project.invoke, memory=memory
+        )
     except DetectionError as error:
         programs = _programs(project.root) if not request.package and not project.invoke else []
         if not programs:
@@ -164,10 +172,11 @@ def _look(project: Project, tool: Toolchain, request: _Request) -> tuple[Signatu
             fix=_offer(project.root, error.fix),
         ) from error
     scaffold = funcgo.imports(found.signature.invoke) if found.signature else ()
-    closure = _load(project, tool, request, minor, scaffold)
+    closure = _load(project, tool, request, minor, scaffold=scaffold, memory=memory)
     newest = max(_minor(version) for version, _ in _wanted(closure))
     if newest > minor and tool.setting("GOTOOLCHAIN") != "local":
-        closure = _load(project, tool, request, newest, scaffold)  # the go command will fetch that one
+        # The go command will fetch that one.
+        closure = _load(project, tool, request, newest, scaffold=scaffold, memory=memory)
     for version, source in _wanted(closure):
         check_version(tool, version, source)
     if found.signature is not None:
@@ -176,7 +185,13 @@ def _look(project: Project, tool: Toolchain, request: _Request) -> tuple[Signatu
 
 
 def _load(
-    project: Project, tool: Toolchain, request: _Request, minor: int, scaffold: tuple[str, ...]
+    project: Project,
+    tool: Toolchain,
+    request: _Request,
+    minor: int,
+    *,
+    scaffold: tuple[str, ...],
+    memory: Remembered,
 ) -> Closure:
     return load(
         request.directory,
@@ -186,6 +201,7 @@ def _load(
         gowork=dict(project.build_env).get("GOWORK") or tool.setting("GOWORK"),
         mod_flag=request.mod,
         also_imports=scaffold,
+        memory=memory,
     )
 
 
@@ -197,8 +213,10 @@ def _wanted(closure: Closure) -> list[tuple[str, str]]:
 
 
 def _minor(version: str) -> int:
-    match = _MINOR.match(version)
-    return int(match.group(1)) if match else 0
+    """N of "go1.N" and "1.N", whatever follows; 0 for what is none."""
+    major, _, rest = version.removeprefix("go").partition(".")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    return int(rest[:digits]) if major == "1" and digits else 0
 
 
 def _refuse_workspace_vendor(closure: Closure) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from hostbuild.records import record
 
 
-@dataclass(frozen=True)
+@record
 class Line:
     """One directive: its verb, the words after it, the number of its line (from 0), whether in a block."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from hostbuild.errors import DetectionError, SourceError
+from hostbuild.errors import DetectionError, SourceError, remedy
 from hostbuild.languages.go.gomod import (
     GoMod,
     GoWork,
@@ -23,6 +23,7 @@ from hostbuild.languages.go.gomod import (
     parse_gowork,
     parse_modules_txt,
 )
+from hostbuild.languages.go.remembered import Remembered
 
 
 class Modules(NamedTuple):
@@ -55,7 +56,7 @@ class _Found:
         self.files += [path for path in paths if os.path.isfile(path)]
 
 
-def find(directory: str, *, gowork: str, mod_flag: str) -> Modules:
+def find(directory: str, *, gowork: str, mod_flag: str, memory: Remembered | None = None) -> Modules:
     """The modules of a build in `directory` (absolute, links resolved).
 
     `gowork` and `mod_flag` are the values of GOWORK and of the flag -mod, "" where not set. Raises
@@ -68,15 +69,16 @@ def find(directory: str, *, gowork: str, mod_flag: str) -> Modules:
             why="a Go program is built as part of a module",
             fix="run: go mod init example.com/name",
         )
+    memory = memory or Remembered()
     found = _Found()
-    gomod = _read_gomod(root)
+    gomod = _read_gomod(root, memory)
     main = {gomod.module: root}
     mods = [(root, gomod)]
     workspace = _workspace(directory, gowork, found)
     work: GoWork | None = None
     if workspace:
         work = parse_gowork(read_text(workspace), workspace)
-        mods += _used_modules(workspace, work, root, main, found)
+        mods += _used_modules(workspace, work, root, main, found=found, memory=memory)
         found.add(workspace, workspace + ".sum")
     for module_root, _ in mods:
         found.add(f"{module_root}/go.mod", f"{module_root}/go.sum")
@@ -119,17 +121,28 @@ def read_bytes(path: str) -> bytes:
         with open(path, "rb", buffering=0) as file:
             return file.read()
     except OSError as error:
-        raise SourceError(f"cannot read {path}", why=str(error.strerror), fix="make it readable") from error
+        raise SourceError(
+            f"cannot read {path}", why=str(error.strerror), fix=remedy(error, "make it readable")
+        ) from error
 
 
 def read_text(path: str) -> str:
     """A file's text. Raises SourceError that names it."""
-    return read_bytes(path).decode("utf-8", "surrogateescape")
+    return _decode(read_bytes(path))
 
 
-def _read_gomod(root: str) -> GoMod:
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _read_gomod(root: str, memory: Remembered) -> GoMod:
     path = f"{root}/go.mod"
-    return parse_gomod(read_text(path), path)
+    gomod = memory.gomod(path)
+    if gomod is None:
+        data = read_bytes(path)
+        gomod = parse_gomod(_decode(data), path)
+        memory.learn("gomod", path, data, gomod)
+    return gomod
 
 
 def _workspace(directory: str, gowork: str, found: _Found) -> str:
@@ -148,7 +161,7 @@ def _workspace(directory: str, gowork: str, found: _Found) -> str:
 
 
 def _used_modules(
-    workspace: str, work: GoWork, root: str, main: dict[str, str], found: _Found
+    workspace: str, work: GoWork, root: str, main: dict[str, str], *, found: _Found, memory: Remembered
 ) -> list[tuple[str, GoMod]]:
     """The other modules of the workspace; `main` is filled with them."""
     mods: list[tuple[str, GoMod]] = []
@@ -161,7 +174,7 @@ def _used_modules(
         if not os.path.isfile(f"{directory}/go.mod"):
             found.problems.append(f"{workspace}: use {use}: it has no go.mod")
             continue
-        gomod = _read_gomod(directory)
+        gomod = _read_gomod(directory, memory)
         mods.append((directory, gomod))
         main.setdefault(gomod.module, directory)
     if not used:

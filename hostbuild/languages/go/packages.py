@@ -20,6 +20,7 @@ from hostbuild.languages.go.constraints import file_matches, find_constraint, ta
 from hostbuild.languages.go.gofile import GoFile, parse_header
 from hostbuild.languages.go.gomod import GoMod, GoWork
 from hostbuild.languages.go.modules import Modules, find, read_bytes
+from hostbuild.languages.go.remembered import Remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -91,6 +92,7 @@ def load(
     gowork: str = "",
     mod_flag: str = "",
     also_imports: Iterable[str] = (),
+    memory: Remembered | None = None,
 ) -> Closure:
     """The closure of the package in `directory` (absolute) for all of `platforms`.
 
@@ -100,10 +102,11 @@ def load(
     Raises DetectionError where there is no go.mod, SourceError where a file or directory cannot be read.
     """
     directory = os.path.realpath(directory)
-    modules = find(directory, gowork=gowork, mod_flag=mod_flag)
+    modules = find(directory, gowork=gowork, mod_flag=mod_flag, memory=memory)
     relative = os.path.relpath(directory, modules.root)
     import_path = modules.gomod.module if relative == "." else f"{modules.gomod.module}/{relative}"
-    walk = _Walk(modules, [tags_for(platform, go_minor, user_tags) for platform in platforms])
+    tags = [tags_for(platform, go_minor, user_tags) for platform in platforms]
+    walk = _Walk(modules, tags, memory or Remembered())
     try:
         name = walk.start(import_path, directory, also_imports)
         walk.follow()
@@ -137,9 +140,10 @@ def load(
 class _Walk:
     """The state of one closure: packages by import path, and what is still to be visited."""
 
-    def __init__(self, modules: Modules, tags: list[frozenset[str]]) -> None:
+    def __init__(self, modules: Modules, tags: list[frozenset[str]], memory: Remembered) -> None:
         self.modules = modules
         self.tags = tags
+        self.memory = memory
         self.files: set[str] = set()
         self.missing: set[str] = set()
         self.problems: list[str] = []
@@ -252,6 +256,11 @@ class _Walk:
         mask = self._mask(name, "", path)
         if not mask or extension == ".syso":
             return _File(path, mask)
+        known = self.memory.header(path) if extension == ".go" else None
+        if known is not None:
+            if known.constraint:
+                mask = self._mask(name, known.constraint, path)
+            return _File(path, 0 if known.package == "documentation" else mask, known)
         data = _read(path)
         go: GoFile | None = None
         complaint = constraint = ""
@@ -268,6 +277,8 @@ class _Walk:
             mask = self._mask(name, constraint, path)
         if mask and complaint:
             self.problems.append(complaint)
+        if go is not None and not complaint:
+            self.memory.learn("header", path, data, go)
         if go is not None and go.package == "documentation":
             mask = 0  # go/build passes such files over
         return _File(path, mask, go)

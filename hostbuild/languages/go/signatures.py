@@ -6,7 +6,6 @@ from the source alone (types of the user's own, dot imports) is accepted: the co
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from hostbuild.languages.go.gofile import GoFile
@@ -26,8 +25,6 @@ _MEANINGS = {
 _BUILTIN = frozenset(
     ("any", "bool", "byte", "int", "int32", "int64", "string", "uint", "[]byte", "rune", "float64", "float32")
 )
-_NAME = r"(\*?)(\w+)(?:\.(\w+))?"
-_VERSION = r"v[0-9]+"
 
 _INSTANCED_HTTP = (("writer", "request"),)
 _STATIC_HTTP = (*_INSTANCED_HTTP, ("context", "writer", "request"))
@@ -63,11 +60,11 @@ def meaning(file: GoFile, text: str) -> str:
     """What a type is to func-go: one of the words above, "wrong" if surely none, "" if unknown."""
     if text == "error":
         return "error"
-    match = re.fullmatch(_NAME, text)
-    if match is None or text in _BUILTIN:
+    star = "*" if text.startswith("*") else ""
+    first, dot, second = text.removeprefix("*").partition(".")
+    if not _is_word(first) or (dot and not _is_word(second)) or text in _BUILTIN:
         return "wrong"
-    star, first, second = match.groups()
-    if second is None:
+    if not dot:
         return ""  # of the package itself, or a dot import
     for path, alias in file.imports:
         if (alias or default_name(path)) == first:
@@ -83,9 +80,18 @@ def _is_judged(path: str) -> bool:
 def default_name(path: str) -> str:
     """The name that an import has where none is given, by convention: the last element that is no version."""
     first, _, last = path.rpartition("/")
-    if first and re.fullmatch(_VERSION, last):
+    if first and is_version(last):
         last = first.rpartition("/")[2]
     return last
+
+
+def is_version(element: str) -> bool:
+    """Whether an element of an import path is a major version: v2."""
+    return element[:1] == "v" and element[1:].isascii() and element[1:].isdigit()
+
+
+def _is_word(text: str) -> bool:
+    return text.replace("_", "a").isalnum()
 
 
 def _fits(found: tuple[str, ...], forms: tuple[tuple[str, ...], ...]) -> bool:

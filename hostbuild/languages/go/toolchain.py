@@ -14,11 +14,11 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hostbuild.errors import ToolError, ToolMissingError, UsageError
 from hostbuild.languages.go.gomod import compare_go_versions
+from hostbuild.records import field, record
 
 if TYPE_CHECKING:
     from hostbuild.languages.base import Probe
@@ -41,10 +41,10 @@ _PINNED = {
     "GOWASM": "",
 }
 
-_VERSION = re.compile(r"\bgo1\S*")
+_VERSION = r"\bgo1\S*"
 
 
-@dataclass(frozen=True)
+@record
 class Toolchain:
     """The go command: its absolute path, its version ("go1.26.8"), its settings where no variable is set.
 
@@ -254,7 +254,7 @@ def _ask(go: str, cwd: str, environment: Mapping[str, str], probe: Probe | None)
     # GOTOOLCHAIN=local: its own version is wanted, not the one that a go.mod in `cwd` would choose.
     environment = {**environment, "GOTOOLCHAIN": "local"}
     output = (probe or _probe)((go, "version"), cwd, environment)
-    match = _VERSION.search(output)
+    match = re.search(_VERSION, output)
     if match is None:
         raise ToolError(
             f"{go} does not tell its version", why="`go version` printed something else", detail=output

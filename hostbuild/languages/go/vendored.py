@@ -10,16 +10,16 @@ and a warning says so.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 
 from hostbuild.errors import SourceError
 from hostbuild.languages.go import funcgo
 from hostbuild.languages.go.gomod import compare_semver
+from hostbuild.records import record, replace
 
 _MODULES = os.path.join("vendor", "modules.txt")
 
 
-@dataclass(frozen=True)
+@record
 class VendorDir:
     """One module of vendor/modules.txt: its version, its `go` line ("" if none).
 

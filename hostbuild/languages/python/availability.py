@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import DependenciesError, OfflineError, ToolError, UnreachableError
@@ -20,6 +19,7 @@ from hostbuild.languages.python.session import Resolving, Session, open_session
 from hostbuild.languages.python.tagnames import explain_gap
 from hostbuild.languages.python.uv import Run
 from hostbuild.languages.python.values import Missing
+from hostbuild.records import replace
 
 if TYPE_CHECKING:
     from hostbuild.wheels.target import Target

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.languages.python.lockfile import Lock
 from hostbuild.languages.python.requirement import normalise
 from hostbuild.languages.python.session import target_environment
+from hostbuild.records import replace
 
 if TYPE_CHECKING:
     from hostbuild.wheels.target import Target

@@ -6,16 +6,17 @@ key, or in an error. Sources: pip's documentation, "Configuration"; uv's, "Envir
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+from hostbuild.patterns import late
 
 if TYPE_CHECKING:
     from hostbuild.languages.python.requirements import Sources
 
 #: User information of URLs, to the last @ before the host's end: a password may hold one.
-_USER_INFO = re.compile(r"(?<=://)([^/\s?#]*)@")
+_USER_INFO = late(r"(?<=://)([^/\s?#]*)@")
 
 #: pip's variable, uv's variable, and uv's older one that wins where it is set.
 _FROM_PIP = (
@@ -78,9 +79,9 @@ _MISSED = ("UV_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE")
 
 _INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 
-_NO_WORD = re.compile(r"[^A-Za-z0-9]")
+_NO_WORD = late(r"[^A-Za-z0-9]")
 
-_SECRET_NAME = re.compile(r"(PASSWORD|TOKEN|SECRET)$")
+_SECRET_NAME = late(r"(PASSWORD|TOKEN|SECRET)$")
 
 
 def strip_user_info(text: str) -> str:

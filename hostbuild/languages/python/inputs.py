@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 from hostbuild.errors import DependenciesError, UsageError
@@ -16,6 +15,7 @@ from hostbuild.languages.python.pyproject import PyProject, read_pyproject
 from hostbuild.languages.python.requirement import LocalProject, normalise, parse_requirement
 from hostbuild.languages.python.requirements import FileRead, RequirementsFile, read_requirements
 from hostbuild.languages.python.workspace import find_workspace, local_projects
+from hostbuild.records import field, record
 
 Kind = Literal["pylock", "uv", "pyproject", "requirements", "nothing"]
 
@@ -37,7 +37,7 @@ _UNREAD = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Inputs:
     """What a project asks for.
 
@@ -124,7 +124,7 @@ def find_inputs(
     return Inputs("nothing", root, project=project, files=_project_files(project, ()))
 
 
-@dataclass(frozen=True)
+@record
 class _Wanted:
     root: str
     environment: Mapping[str, str]

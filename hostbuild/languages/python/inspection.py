@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hostbuild.errors import DependenciesError
@@ -12,6 +11,7 @@ from hostbuild.languages.python.layers import Dependencies, plan_layers
 from hostbuild.languages.python.pyproject import read_pyproject
 from hostbuild.languages.python.resolution import Asked, Resolver
 from hostbuild.languages.python.targets import read_bases
+from hostbuild.records import replace
 from hostbuild.wheels.prefix import DEFAULT_PREFIX
 
 if TYPE_CHECKING:

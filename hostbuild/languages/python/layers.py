@@ -9,10 +9,10 @@ built of the source lies above all that, so that an edit changes it alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.languages.base import TreePlan
+from hostbuild.records import record
 from hostbuild.wheels.prefix import DEFAULT_PREFIX
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ MOST_SHARED = 12
 MOST_OWN = 24
 
 
-@dataclass(frozen=True)
+@record
 class Dependencies:
     """What one platform installs: its wheels in the order of their names, and what its base says.
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostbuild.errors import DependenciesError
 from hostbuild.languages.python.indexes import strip_user_info
+from hostbuild.records import field, record
 
 FORMAT = 1
 
@@ -25,7 +25,7 @@ _LONGEST_NAME = 255
 _LARGEST = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True)
+@record
 class Lock:
     """A lock for some targets.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import DependenciesError, ToolError
@@ -33,6 +32,7 @@ from hostbuild.languages.python.session import (
 )
 from hostbuild.languages.python.staleness import check_uv_lock
 from hostbuild.languages.python.uv import Run, explain
+from hostbuild.records import replace
 
 if TYPE_CHECKING:
     from hostbuild.wheels.target import Target

@@ -5,21 +5,21 @@ Sources: Heroku's documentation, "The Procfile" (NAME: COMMAND, one a line); POS
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import NamedTuple
 
 from hostbuild.errors import DetectionError
+from hostbuild.patterns import late
 
 FILE_NAME = "Procfile"
 
-_LINE = re.compile(r"([A-Za-z0-9_-]+)\s*:\s*(.*)")
-_ASSIGNMENT = re.compile(r"""\s*[A-Za-z_]\w*=(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])*(?=\s)""")
-_WORD = re.compile(r"[^\s'\"$`\\(){}<>|&;*?\[\]#~]+")
-_PYTHON = re.compile(r"python3?")
+_LINE = late(r"([A-Za-z0-9_-]+)\s*:\s*(.*)")
+_ASSIGNMENT = late(r"""\s*[A-Za-z_]\w*=(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])*(?=\s)""")
+_WORD = late(r"[^\s'\"$`\\(){}<>|&;*?\[\]#~]+")
+_PYTHON = late(r"python3?")
 
 #: Words that the shell alone understands: `exec` before them would start nothing.
-_SHELL_WORD = re.compile(
+_SHELL_WORD = late(
     r"[!.:{}]|alias|case|cd|command|do|done|elif|else|esac|eval|exec|exit|export|fi|for|function|if|in|read|readonly"
     r"|return|set|shift|source|then|time|trap|ulimit|umask|unset|until|wait|while"
 )

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostbuild.errors import DependenciesError
 from hostbuild.languages.python.requirement import normalise
+from hostbuild.records import field, record
 
 FILE_NAME = "pyproject.toml"
 
@@ -23,7 +23,7 @@ DEFAULT_BACKEND = "setuptools.build_meta:__legacy__"
 _LARGEST = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True)
+@record
 class PyProject:
     """One pyproject.toml. `path` is absolute, `digest` the SHA-256 of the file in hex.
 

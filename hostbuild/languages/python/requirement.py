@@ -11,17 +11,16 @@ import re
 from typing import NamedTuple
 
 from hostbuild.errors import DependenciesError
+from hostbuild.patterns import late
 from hostbuild.redact import redact
 
-_HASH = re.compile(r"\s--hash(?:=|\s+)(\S+)")
-_OPTION = re.compile(r"\s(--?[a-zA-Z][\w-]*)")
-_EXTRAS = re.compile(r"^(?P<path>.*?)(?:\[(?P<extras>[\w\s.,-]*)\])?$", re.DOTALL)
-_VCS = re.compile(r"(?:git|hg|svn|bzr)\+", re.IGNORECASE)
-_NAMED_URL = re.compile(
-    r"^\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[(?P<extras>[^\]]*)\])?\s*@\s*(?P<url>\S.*)$"
-)
-_SEPARATORS = re.compile(r"[-_.]+")
-_NORMALISED = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_HASH = late(r"\s--hash(?:=|\s+)(\S+)")
+_OPTION = late(r"\s(--?[a-zA-Z][\w-]*)")
+_EXTRAS = late(r"^(?P<path>.*?)(?:\[(?P<extras>[\w\s.,-]*)\])?$", re.DOTALL)
+_VCS = late(r"(?:git|hg|svn|bzr)\+", re.IGNORECASE)
+_NAMED_URL = late(r"^\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[(?P<extras>[^\]]*)\])?\s*@\s*(?P<url>\S.*)$")
+_SEPARATORS = late(r"[-_.]+")
+_NORMALISED = late(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz")
 
 

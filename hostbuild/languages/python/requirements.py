@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hostbuild.errors import DependenciesError
@@ -56,34 +55,34 @@ class FileRead(NamedTuple):
     digest: str
 
 
-@dataclass
 class Sources:
     """Where packages come from and in which form; the URLs may hold passwords and are never shown.
 
     `index` replaces the default index; `find_links` are URLs or absolute paths.
     """
 
-    index: str = field(default="", repr=False)
-    extra_indexes: list[str] = field(default_factory=list, repr=False)
-    find_links: list[str] = field(default_factory=list, repr=False)
-    no_index: bool = False
-    no_binary: list[str] = field(default_factory=list)
-    only_binary: list[str] = field(default_factory=list)
-    trusted_hosts: list[str] = field(default_factory=list)
-    pre: bool = False
+    def __init__(self) -> None:
+        self.index = ""
+        self.extra_indexes: list[str] = []
+        self.find_links: list[str] = []
+        self.no_index = False
+        self.no_binary: list[str] = []
+        self.only_binary: list[str] = []
+        self.trusted_hosts: list[str] = []
+        self.pre = False
 
 
-@dataclass
 class RequirementsFile:
     """All that a requirements file asks for, with the files that it includes."""
 
-    requirements: list[Requirement] = field(default_factory=list)
-    constraints: list[Requirement] = field(default_factory=list)
-    local: list[LocalProject] = field(default_factory=list)
-    sources: Sources = field(default_factory=Sources)
-    require_hashes: bool = False
-    files: list[FileRead] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.requirements: list[Requirement] = []
+        self.constraints: list[Requirement] = []
+        self.local: list[LocalProject] = []
+        self.sources = Sources()
+        self.require_hashes = False
+        self.files: list[FileRead] = []
+        self.warnings: list[str] = []
 
 
 def read_requirements(path: str, *, root: str, environment: Mapping[str, str]) -> RequirementsFile:

@@ -8,9 +8,7 @@ what is only to be had as source is built to a pure wheel; what is missing then 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import DependenciesError, HostbuildError, StoreError
@@ -18,6 +16,8 @@ from hostbuild.languages.python.indexes import resolving_variables
 from hostbuild.languages.python.source_wheels import SourceWheels
 from hostbuild.languages.python.values import Archive
 from hostbuild.model import Event
+from hostbuild.patterns import late
+from hostbuild.records import field, record, replace
 
 if TYPE_CHECKING:
     from hostbuild.languages.base import Workshop
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 RECIPE = 1
 
 #: Names at a project's top that decide, by their presence or content, what is asked for.
-_DECIDING = re.compile(
+_DECIDING = late(
     r"pyproject\.toml|uv\.lock|uv\.toml|setup\.(?:py|cfg)|pylock(?:\.[^.]+)?\.toml|"
     r"Pipfile(?:\.lock)?|poetry\.lock|environment\.yml|"
     r"(?:requirements|constraints).*\.(?:txt|in)"
 )
 
 
-@dataclass(frozen=True)
+@record
 class Asked:
     """What is to be resolved: a project, the user's choices, and what the language adds.
 
@@ -56,7 +56,7 @@ class Asked:
     alone: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Resolution:
     """What each target installs, in the targets' order and sorted by name, and of what that was found out.
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hostbuild.errors import DependenciesError, UsageError
 from hostbuild.languages.python.lockfile import STAND_IN, Lock, with_stand_in
 from hostbuild.languages.python.tagnames import explain_gap
 from hostbuild.languages.python.values import Archive, Gap, LocalBuild, Missing, Selected, Selection
+from hostbuild.records import replace
 
 if TYPE_CHECKING:
     from packaging.markers import Environment

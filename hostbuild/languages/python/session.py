@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from hostbuild.errors import DependenciesError
@@ -15,6 +14,7 @@ from hostbuild.languages.python.inputs import Inputs
 from hostbuild.languages.python.lockfile import read_lock
 from hostbuild.languages.python.tomltext import dump_toml
 from hostbuild.languages.python.uv import ADVICE, Run, Uv, find_uv
+from hostbuild.records import record
 
 if TYPE_CHECKING:
     from hostbuild.languages.python.pyproject import PyProject
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hostbuild.wheels.target import Target
 
 
-@dataclass(frozen=True)
+@record
 class Resolving:
     """How to resolve. `exclude_newer` leaves out what was uploaded later (RFC 3339 or a date); `offline` uses
     uv's cache only; `allow_builds` lets uv build a source archive to learn its metadata.
@@ -43,19 +43,30 @@ def target_environment(target: Target) -> str:
     return " and ".join(f"{name} == '{markers[name]}'" for name in names)
 
 
-@dataclass
 class Session:
     """uv in a scratch directory of its own, with what all its calls for one project share."""
 
-    inputs: Inputs
-    uv: Uv
-    how: Resolving
-    environments: tuple[str, ...]
-    python: str
-    settings: Mapping[str, Any]
-    arguments: tuple[str, ...]
-    work: str
-    folder: str = field(default="", init=False)
+    def __init__(
+        self,
+        inputs: Inputs,
+        uv: Uv,
+        how: Resolving,
+        *,
+        environments: tuple[str, ...],
+        python: str,
+        settings: Mapping[str, Any],
+        arguments: tuple[str, ...],
+        work: str,
+    ) -> None:
+        self.inputs = inputs
+        self.uv = uv
+        self.how = how
+        self.environments = environments
+        self.python = python
+        self.settings = settings
+        self.arguments = arguments
+        self.work = work
+        self.folder = ""
 
     def __enter__(self) -> Self:
         from tempfile import mkdtemp
@@ -143,11 +154,11 @@ def open_session(
         inputs,
         Uv(find_uv(environment), complete, secrets(complete, index_urls(inputs.asked, inputs.project)), run),
         how,
-        tuple(dict.fromkeys(target_environment(target) for target in targets)),
-        min((target.python for target in targets), key=Version),
-        settings_for(inputs.root, inputs.project, environment),
-        _arguments(inputs, environment, how),
-        work,
+        environments=tuple(dict.fromkeys(target_environment(target) for target in targets)),
+        python=min((target.python for target in targets), key=Version),
+        settings=settings_for(inputs.root, inputs.project, environment),
+        arguments=_arguments(inputs, environment, how),
+        work=work,
     )
 
 

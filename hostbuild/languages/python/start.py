@@ -18,6 +18,7 @@ from hostbuild.languages.python import procfile
 from hostbuild.languages.python.pyproject import PyProject
 from hostbuild.languages.python.requirement import normalise
 from hostbuild.languages.python.toplevel import find_module
+from hostbuild.patterns import late
 
 #: Where the commands of installed wheels lie in an image.
 BIN_DIR = "/opt/python/bin"
@@ -31,9 +32,9 @@ SIGNS = frozenset(("pyproject.toml", "requirements.txt", "uv.lock", "setup.py", 
 _NO_PROGRAMS = frozenset(
     ("build", "dist", "doc", "docs", "env", "example", "examples", "node_modules", "test", "tests", "venv")
 )
-_ENTRY = re.compile(r"\s*([\w.]+)\s*:\s*([\w.]+)\s*(?:\[[^\]]*\])?\s*")
-_COMMAND = re.compile(r"[\w.-]+")
-_GUARD = re.compile(rb"^if[ \t(]+__name__\s*==\s*['\"]__main__['\"]", re.MULTILINE)
+_ENTRY = late(r"\s*([\w.]+)\s*:\s*([\w.]+)\s*(?:\[[^\]]*\])?\s*")
+_COMMAND = late(r"[\w.-]+")
+_GUARD = late(rb"^if[ \t(]+__name__\s*==\s*['\"]__main__['\"]", re.MULTILINE)
 _LARGEST = 1024 * 1024
 
 

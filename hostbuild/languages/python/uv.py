@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hostbuild.errors import DependenciesError, OfflineError, ToolError, ToolMissingError, UnreachableError
 from hostbuild.languages.python.indexes import hide
+from hostbuild.records import field, record
 
 if TYPE_CHECKING:
     from hostbuild.languages.base import Finished
@@ -39,7 +39,7 @@ class Run(Protocol):
         """Raises ToolError, with what the tool printed as `detail`, and ToolMissingError."""
 
 
-@dataclass(frozen=True)
+@record
 class Uv:
     """The uv command with the complete environment that it is started with; `hidden` is never shown."""
 

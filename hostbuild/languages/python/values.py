@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+from hostbuild.records import field, record
 
 if TYPE_CHECKING:
     from hostbuild.wheels.target import Target
@@ -42,7 +43,7 @@ class LocalBuild(NamedTuple):
     editable: bool
 
 
-@dataclass(frozen=True)
+@record
 class Selected:
     """What one target gets, sorted by name."""
 
@@ -65,7 +66,7 @@ class Gap(NamedTuple):
     another_base: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Missing:
     """A package without a wheel for at least one target.
 
@@ -83,7 +84,7 @@ class Missing:
     pin: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class Selection:
     """What all targets get, and the packages that have no wheel for one of them.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from hostbuild.languages.python.lockfile import Lock
 from hostbuild.languages.python.locking import lock, lock_key
 from hostbuild.languages.python.selection import select
 from hostbuild.languages.python.uv import find_uv
+from hostbuild.records import replace
 from tests.languages.python.made import THREE, sha256, wheel, write
 
 SERVE = ("serve==1.0",)

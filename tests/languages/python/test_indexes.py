@@ -45,7 +45,9 @@ def test_pip_s_words_become_uv_s(given: dict[str, str], expected: dict[str, str]
 
 
 def test_a_file_s_own_sources_come_first_and_add() -> None:
-    sources = Sources("https://file", ["https://extra"], ["/links"], trusted_hosts=["h"])
+    sources = Sources()
+    sources.index, sources.extra_indexes = "https://file", ["https://extra"]
+    sources.find_links, sources.trusted_hosts = ["/links"], ["h"]
     found = uv_environment(
         {"UV_INDEX_URL": "https://env", "UV_INDEX": "https://one", "UV_FIND_LINKS": "/env"}, sources
     )
@@ -65,8 +67,10 @@ def test_what_would_lead_uv_elsewhere_is_left_out() -> None:
 
 def test_no_index() -> None:
     assert without_index({"PIP_NO_INDEX": "1"})
-    assert without_index({}, Sources(no_index=True))
-    assert not without_index({"PIP_NO_INDEX": "0"}, Sources())
+    sources = Sources()
+    assert not without_index({"PIP_NO_INDEX": "0"}, sources)
+    sources.no_index = True
+    assert without_index({}, sources)
 
 
 def test_a_key_holds_no_secret() -> None:
