@@ -6,6 +6,7 @@ Files are read to where they lie in the archive: nothing is copied or joined, an
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 
 from hostbuild.errors import SourceChangedError
 from hostbuild.model import Entry
@@ -33,7 +34,7 @@ class Piece:
                 raise other_content(entry)
 
 
-class Pieces:
+class Pieces(ABC):
     """Takes an archive's bytes in their order; each piece that is full goes to `take`, at the end the last.
 
     Either `put` copies bytes, or somebody reads them into `view` at `fill`, up to `room` bytes, and says so
@@ -44,9 +45,9 @@ class Pieces:
         self.piece_size = piece_size
         self._begin()
 
+    @abstractmethod
     def take(self, piece: Piece) -> Piece | None:
         """Has the piece; gives one back that nobody uses any more, if there is one."""
-        raise NotImplementedError
 
     def _begin(self, free: Piece | None = None) -> None:
         self.piece = free or Piece(self.piece_size)

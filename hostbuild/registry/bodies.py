@@ -70,8 +70,7 @@ class _Part(io.RawIOBase):
                 fix="build again",
                 digest=str(self._descriptor.digest),
             )
-        self._left -= count
-        reach("upload-body-partly-sent")
+        self._gone(count)
         return count
 
     def file_range(self) -> FileRange | None:
@@ -82,6 +81,9 @@ class _Part(io.RawIOBase):
     def skip(self, count: int) -> None:
         """Go on by what was sent from the file."""
         skip(self._stream, count)
+        self._gone(count)
+
+    def _gone(self, count: int) -> None:
         self._left -= count
         reach("upload-body-partly-sent")
 

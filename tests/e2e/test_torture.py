@@ -60,7 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "tmp").mkdir()
     root = make_source(path / "sources/one", HELLO)
     hostbuild = Hostbuild(path)
-    hostbuild("build", root, "-t", "registry.example/app:v1", "--platform", "linux/amd64").reference  # noqa: B018
+    assert hostbuild("build", root, "-t", "registry.example/app:v1", "--platform", "linux/amd64").reference
     return path
 
 
