@@ -167,6 +167,8 @@ def test_index_create_prints_one_line(joins: Played, capsys: Out) -> None:
     assert main.run(["index", "create", *words]) == 0
     assert capsys.readouterr().out == f"r.example/app@{DIGEST}\n"
     assert joins.words[:2] == ("r.example/app:v1", ("r.example/app@sha256:1", "sha256:2"))
+    cache = joins.named.pop("cache_dir")
+    assert str(cache).endswith("/hostbuild")
     assert joins.named == {"tags": (), "annotations": ("index:a=b",), "dry_run": False}
     assert joins.access.mirrors == (("docker.io", "c.example"),)
 
@@ -177,6 +179,7 @@ def test_index_create_with_tags_and_dry_run(joins: Played, capsys: Out, tmp_path
     assert main.run(["index", "create", *words]) == 0
     assert capsys.readouterr().out == '{"manifests":[]}\n'
     assert joins.words[:2] == ("r.example/app:v1", ("a", "b"))
+    del joins.named["cache_dir"]
     assert joins.named == {"tags": ("r.example/app:v2",), "annotations": (), "dry_run": True}
     assert (tmp_path / "d").read_text() == "old"
 

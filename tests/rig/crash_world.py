@@ -306,8 +306,16 @@ class World:
         return found
 
     def _paths(self) -> list[str]:
-        paths = (str(path.relative_to(self.home)) for path in self.home.rglob("*"))
-        return [path for path in paths if not _LASTING.fullmatch(path)]
+        paths = [path for path in self.home.rglob("*") if not _tells_of_this_disk(path)]
+        names = [str(path.relative_to(self.home)) for path in paths]
+        return [name for name in names if not _LASTING.fullmatch(name)]
+
+
+def _tells_of_this_disk(path: Path) -> bool:
+    """The stat index holds inodes and times, so no two worlds have the same; and directories of blobs."""
+    if path.parent.name != "sha256" and path.parent.parent.name != "sha256":
+        return False
+    return path.is_dir() or (path.is_file() and path.read_bytes()[:16] == b"hostbuild files ")
 
 
 def _read(path: Path) -> dict[str, Any]:
