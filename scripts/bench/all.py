@@ -1,6 +1,7 @@
 """Everything side by side in one run: hostbuild, ko, crane, and what func's host builder does.
 
-    python scripts/bench/all.py [--quick | --full] [--only GROUP,…] [--json | --markdown] [--plot FILE]
+    python scripts/bench/all.py [--quick | --full] [--only GROUP,…] [--json | --markdown]
+        [--save FILE] [--plot FILE]
 
 Peers are installed with `go install` into the user's cache, once; one that is not to be had is named and
 left out. `as func does it` stands for func's host builder, which cannot be installed that way: the same
@@ -22,6 +23,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,6 +60,7 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="GROUP,…", help="only these groups")
     parser.add_argument("--json", action="store_true", help="print every time as JSON")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    parser.add_argument("--save", default="", metavar="FILE", help="also write every time as JSON")
     parser.add_argument("--plot", default="", metavar="FILE", help="also draw the scaling as SVG")
     arguments = parser.parse_args()
     groups = [each for each in arguments.only.split(",") if each] or list(GROUPS)
@@ -68,12 +71,16 @@ def main() -> int:
         print("error: no go command on PATH\n  fix: pip install 'hostbuild[go]'", file=sys.stderr)
         return 1
     os.environ["PATH"] = os.pathsep.join([os.path.dirname(go), os.environ.get("PATH", os.defpath)])
+    # Also who is told to stop ends the registry and removes its directory.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     begun = time.monotonic()
     results = Results(lambda text: print(f"{time.monotonic() - begun:6.0f} s  {text}", file=sys.stderr))
     scale = next((name for name in ("quick", "full", "tiny") if getattr(arguments, name)), "usual")
     with tempfile.TemporaryDirectory(prefix="hostbuild-bench-") as name, ExitStack() as stack:
         tools = prepare(Path(name), go, results, stack, peers=scale != "tiny")
         run(results, tools, groups, scale)
+    if arguments.save:
+        Path(arguments.save).write_text(json.dumps(results.as_json(), indent=1))
     if arguments.plot:
         Path(arguments.plot).write_text(svg(results.series))
     if arguments.json:

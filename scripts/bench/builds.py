@@ -90,6 +90,7 @@ def cold(results: Results, tools: Tools, turns: int) -> None:
         def run() -> Run:
             _remove(place)
             _remove(project.root / "cache")
+            _remove(project.root / "cache-pushed")
             return action({"GOCACHE": str(place)})
 
         return run

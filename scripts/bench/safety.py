@@ -104,9 +104,9 @@ def price(results: Results, tools: Tools, size: Size) -> None:
 
     both("nothing changed", 2 * size.turns, lambda _: None)
     both("one line edited", size.turns, lambda project: project.edit())
-    for number in range(min(size.turns, 4)):
-        for project in projects.values():
-            project.set_data(size.files, size.megabytes, number)
+    for number in range(min(size.turns, 3)):
+        projects[SAFE].set_data(size.files, size.megabytes, number)
+        projects[BARE].take_data(projects[SAFE])
         both(f"{size.files} files, {size.megabytes:.0f} MB of new data", 1, lambda _: None)
     both("one line edited beside the data", size.turns, lambda project: project.edit())
     shutil.rmtree(works)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bed import Point, Results, Run, measured
-from projects import Tools, make_tree, write
+from projects import Tools, write
 
 #: A program without imports: linking takes little, so that what is measured shows.
 PROGRAM = {
@@ -21,6 +21,20 @@ PROGRAM = {
     "main.go": 'package main\n\nfunc main() { println("EDIT") }\n',
     "hostbuild.toml": "ship-source = true\n",
 }
+#: Writes a directory of so many files, so many bytes together: some random, some that compress.
+TREE = """
+import os, random, sys
+root, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+pool = b"".join(random.randbytes(40) + bytes(range(32, 92)) for _ in range(10_000))
+for number in range(count):
+    folder = f"{root}/{number // 100}"
+    os.makedirs(folder, exist_ok=True)
+    left = size // count
+    with open(f"{folder}/{number}", "wb") as file:
+        while left > 0:
+            start = random.randrange(len(pool) - 1000)
+            left -= file.write(pool[start : start + left])
+"""
 #: Twelve that Go builds for without a C compiler, the usual ones first.
 PLATFORMS = (
     *("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/s390x"),
@@ -79,7 +93,7 @@ def megabytes(results: Results, tools: Tools, amounts: Sequence[int]) -> None:
 def _data(results: Results, tools: Tools, unit: str, amount: int, count: int, weight: float) -> None:
     program = Program(tools, tools.home / "scaling")
     program.build()  # the program's own layer is made: what follows is the data's
-    make_tree(program.source / "data", count, weight, seed=amount)
+    measured([sys.executable, "-c", TREE, program.source / "data", count, int(weight * 1e6)])
     os.sync()
     for name in ("new", "unchanged"):
         _note(results, f"{unit}, {name}", amount, program.build())
