@@ -14,7 +14,7 @@ the contestant's tree (for builds that compile, often the compiler). hostbuild s
 disk, the others do not. What earlier contestants left to be written is written before a run, not in it.
 
 Groups: start, small, data, cold, layers, transfers, scaling, safety. About 15 minutes on two cores; --quick
-takes about four, with less of everything; --full adds 1,000,000 files and 10 GB, and takes an hour.
+takes about four, with less of everything; --full adds 1,000,000 files and 10 GB, and takes half an hour more.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def run(results: Results, tools: Tools, groups: list[str], scale: str) -> None:
 
 
 def written(results: Results, tools: Tools, size: Size) -> None:
-    layers.layers(results, tools, min(size.turns, 3), size.files, size.megabytes)
+    layers.layers(results, tools, min(size.turns, 2), size.files, size.megabytes)
     layers.levels(results, tools, size.files // 5, size.megabytes / 5)
 
 

@@ -72,7 +72,7 @@ def with_data(results: Results, tools: Tools, size: Size) -> Project:
     what = f"{size.files} files, {size.megabytes:.0f} MB beside"
     everyone = contestants_of(project, cached=False)
     others = [name for name in everyone if name not in {US, PUSHED}]
-    for turn in range(min(size.turns, 3)):
+    for turn in range(min(size.turns, 2)):
         more = {name: each for name, each in everyone.items() if name not in others or not turn}
         project.set_data(size.files, size.megabytes, turn)
         in_turns(results, f"{what}: data is new", 1, more)

@@ -2,10 +2,10 @@
 
     python scripts/bench/all.py --only safety
 
-Two copies of the package take turns. One has a prelude that every process of hostbuild runs when it imports
-the package, workers too: os.fsync, the claims and the lock against prunes do nothing, and a file on its way
-into a layer is not compared with its digest. Such a hostbuild must not be used. The locks that tell who lives
-stay: without them hostbuild takes its own directories for a dead one's.
+Two copies of the package take turns. Both have a prelude that every process of hostbuild runs when it imports
+the package, workers too. In one it changes nothing; in the other os.fsync, the claims and the lock against
+prunes do nothing, and a file on its way into a layer is not compared with its digest. Such a hostbuild must
+not be used. The locks that tell who lives stay: without them it takes its own directories for a dead one's.
 """
 
 from __future__ import annotations
@@ -27,18 +27,16 @@ WORK = "price of safety"
 
 PRELUDE = """
 
-def _without_safety() -> None:
+def _changed(safe):
     import os
     import sys
-    from importlib.abc import Loader, MetaPathFinder
     from importlib.machinery import PathFinder
 
     def nothing(*_args, **_kwargs):
         return None
 
-    os.fsync = os.fdatasync = nothing
-    if hasattr(os, "sync_file_range"):
-        os.sync_file_range = nothing
+    if not safe:
+        os.fsync = os.fdatasync = nothing
 
     def claims(module):
         module.lock_sweep = lambda path, *, shared: os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -54,10 +52,10 @@ def _without_safety() -> None:
         "hostbuild.layer.pieces": pieces,
     }
 
-    class Patching(MetaPathFinder):
+    class Patching:
         def find_spec(self, name, path=None, target=None):
             change = after.get(name)
-            if change is None:
+            if change is None or safe:
                 return None
             spec = PathFinder.find_spec(name, path, target)
             run = spec.loader.exec_module
@@ -72,7 +70,7 @@ def _without_safety() -> None:
     sys.meta_path.insert(0, Patching())
 
 
-_without_safety()
+_changed(SAFE)
 """
 
 
@@ -80,7 +78,7 @@ def price(results: Results, tools: Tools, size: Size) -> None:
     """Pairs of builds; `report` gives the difference in percent."""
     works = tools.home / "safety"
     projects: dict[str, Project] = {}
-    for name, prelude in ((SAFE, ""), (BARE, PRELUDE)):
+    for name, prelude in ((SAFE, PRELUDE.replace("SAFE", "True")), (BARE, PRELUDE.replace("SAFE", "False"))):
         root = works / name.replace(" ", "-")
         package = root / "lib" / "hostbuild"
         shutil.copytree(
