@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -27,7 +26,7 @@ from hostbuild.store.states import (
     pid_of,
     published,
 )
-from hostbuild.store.trees import remove_tree
+from hostbuild.store.trees import leaves, remove_tree
 
 IsOurs = Callable[[Mapping[str, Any]], bool | None]
 #: A build that was published or used less than this many seconds ago is kept: its reader may not have
@@ -96,17 +95,7 @@ class _Links:
     def freed_by(self, path: str) -> int:
         """Bytes that come free when `path` goes after all that this was asked before. Raises `OSError`."""
         freed = 0
-        pending = [path]
-        while pending:
-            current = pending.pop()
-            try:
-                found = os.lstat(current)
-                if stat.S_ISDIR(found.st_mode):
-                    with os.scandir(current) as entries:
-                        pending.extend(entry.path for entry in entries)
-                    continue
-            except (FileNotFoundError, PermissionError):
-                continue
+        for found in leaves(path, passed_over=(PermissionError,)):
             inode = (found.st_dev, found.st_ino)
             self._gone[inode] = self._gone.get(inode, 0) + 1
             if self._gone[inode] == found.st_nlink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 
 
 def remove_tree(path: str) -> int:
@@ -35,13 +36,13 @@ def remove_tree(path: str) -> int:
     return freed
 
 
-def tree_size(path: str, *, only_own: bool = False) -> int:
-    """The bytes of all plain files below `path`, each inode once; with `only_own` those with one link.
+def leaves(path: str, *, passed_over: tuple[type[OSError], ...] = ()) -> Iterator[os.stat_result]:
+    """The status of whatever is no directory at or below `path`, in no order; links are not followed.
 
-    What vanishes meanwhile counts nothing. Raises `OSError`.
+    What vanishes meanwhile is left out, and so is what gives one of the errors `passed_over`. Raises
+    `OSError`.
     """
-    total = 0
-    seen: set[tuple[int, int]] = set()
+    expected: tuple[type[OSError], ...] = (FileNotFoundError, *passed_over)
     pending = [path]
     while pending:
         current = pending.pop()
@@ -51,8 +52,19 @@ def tree_size(path: str, *, only_own: bool = False) -> int:
                 with os.scandir(current) as entries:
                     pending.extend(entry.path for entry in entries)
                 continue
-        except FileNotFoundError:
+        except expected:
             continue
+        yield found
+
+
+def tree_size(path: str, *, only_own: bool = False) -> int:
+    """The bytes of all plain files below `path`, each inode once; with `only_own` those with one link.
+
+    What vanishes meanwhile counts nothing. Raises `OSError`.
+    """
+    total = 0
+    seen: set[tuple[int, int]] = set()
+    for found in leaves(path):
         if stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) not in seen:
             if found.st_nlink > 1:
                 if only_own:
